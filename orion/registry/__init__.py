@@ -1,0 +1,47 @@
+"""The registry: which agents and models there are, and where their files lie."""
+
+from orion.registry.entries import (
+    Agent,
+    FileEntry,
+    FileFormat,
+    HubSource,
+    ImportSource,
+    Model,
+    Precision,
+    RegistryDocument,
+    Variant,
+    WheelSource,
+)
+from orion.registry.files import HashMemo, imported_dir, locate, sha256_of, verify
+from orion.registry.registry import (
+    AGENT_IDS,
+    CONVERSATION_AGENT,
+    Registry,
+    load_registry,
+    parse_registry,
+    registry_schema,
+)
+
+__all__ = [
+    "AGENT_IDS",
+    "CONVERSATION_AGENT",
+    "Agent",
+    "FileEntry",
+    "FileFormat",
+    "HashMemo",
+    "HubSource",
+    "ImportSource",
+    "Model",
+    "Precision",
+    "Registry",
+    "RegistryDocument",
+    "Variant",
+    "WheelSource",
+    "imported_dir",
+    "load_registry",
+    "locate",
+    "parse_registry",
+    "registry_schema",
+    "sha256_of",
+    "verify",
+]

@@ -1,0 +1,170 @@
+"""Start-up configuration: the only module that reads the environment."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Ratio = Annotated[float, Field(ge=0, le=1)]
+
+PACKAGE_ROOT = Path(__file__).resolve().parent.parent
+
+
+class RuntimeChoice(StrEnum):
+    """Which runtime serves a model that has a variant for several."""
+
+    AUTO = "auto"
+    LLAMACPP = "llamacpp"
+    TRANSFORMERS = "transformers"
+
+
+class ExecutorChoice(StrEnum):
+    """Where a runtime runs."""
+
+    SPAWN = "spawn"
+    INPROCESS = "inprocess"
+
+
+class LogFormat(StrEnum):
+    """How log lines look; `auto` is text on a terminal and JSON elsewhere."""
+
+    AUTO = "auto"
+    JSON = "json"
+    TEXT = "text"
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LimitSettings(_Group):
+    """What the door refuses before anything is tokenised."""
+
+    body_bytes: int = Field(2_000_000, ge=1024, description="HTTP body of one request.")
+    message_chars: int = Field(64_000, ge=1, description="One message.")
+    total_chars: int = Field(256_000, ge=1, description="All messages of one request.")
+    messages: int = Field(200, ge=1, description="Messages in one request.")
+    max_tokens: int = Field(4096, ge=1, description="Largest `max_tokens` a caller may ask for.")
+
+
+class StreamSettings(_Group):
+    """How often a streamed answer speaks."""
+
+    interval_s: float = Field(
+        0.03, ge=0, le=1, description="Pieces closer together than this travel as one."
+    )
+    heartbeat_s: float = Field(
+        0.25, gt=0, le=0.5, description="Longest silence while a caller waits for text."
+    )
+
+
+class DeadlineSettings(_Group):
+    """After how long a wait is given up."""
+
+    load_s: Seconds = Field(60.0, description="Without progress of a load.")
+    generate_s: Seconds = Field(90.0, description="For one answer, from its grant.")
+    grace_s: Seconds = Field(10.0, description="For answers under way at shutdown.")
+
+
+class WorkerSettings(_Group):
+    """What one worker process is given."""
+
+    slots: int = Field(4, ge=1, le=64, description="Answers at once per model (llamacpp).")
+    context_tokens: int = Field(4096, ge=256, description="Context of each slot.")
+    threads: int | None = Field(None, ge=1, description="Compute threads; None: all cores.")
+    spares: int = Field(1, ge=0, le=4, description="Workers kept warm with imports done.")
+
+
+class LogSettings(_Group):
+    """Log lines go to stderr."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    format: LogFormat = LogFormat.AUTO
+
+
+def _default_home() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")
+    if base:
+        return Path(base) / "orion"
+    try:
+        return Path.home() / ".cache" / "orion"
+    except RuntimeError:  # no home directory for this user
+        return Path(tempfile.gettempdir()) / "orion"
+
+
+def _default_registry() -> Path:
+    here = Path("models.json")
+    return here if here.is_file() else PACKAGE_ROOT / "models.json"
+
+
+class Settings(BaseSettings):
+    """Everything that can be chosen at start; frozen afterwards.
+
+    Precedence: keyword > environment (`ORION_WORKER__SLOTS=8`) > default.
+
+    Raises:
+        pydantic.ValidationError: A value is out of range or a keyword unknown.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="ORION_", env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
+
+    home: Path = Field(
+        default_factory=_default_home, description="Imported checkpoints, memos, measurements."
+    )
+    registry: Path = Field(default_factory=_default_registry, description="The model registry.")
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(7860, ge=0, le=65535, description="Port; 0 takes a free one.")
+    root_path: str = Field("", description="Path prefix behind a reverse proxy.")
+    admin_token: SecretStr | None = Field(None, description="Opens the admin endpoints.")
+    workers: int = Field(1, ge=1, le=16, description="Models resident at once.")
+    queue_max: int = Field(16, ge=0, description="Waiting requests before refusing.")
+    runtime: RuntimeChoice = Field(RuntimeChoice.AUTO, description="Preferred runtime.")
+    executor: ExecutorChoice = Field(ExecutorChoice.SPAWN, description="Where models run.")
+    preload: bool = Field(True, description="`serve` loads the default model at start.")
+    limits: LimitSettings = LimitSettings()
+    stream: StreamSettings = StreamSettings()
+    deadline: DeadlineSettings = DeadlineSettings()
+    worker: WorkerSettings = WorkerSettings()
+    log: LogSettings = LogSettings()
+
+
+def quiet_environment() -> None:
+    """Switch off, for this process and its children, every habit of calling home.
+
+    Called once by the entry points before any library is imported.
+    """
+    for name, value in CHILD_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+CHILD_ENVIRONMENT = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+def worker_environment() -> dict[str, str]:
+    """The environment of a worker: the parent's, without its secrets, and offline."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.endswith(("_TOKEN", "_KEY", "_SECRET", "_PASSWORD"))
+    }
+    return {**kept, **CHILD_ENVIRONMENT, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+
+
+def space_environment() -> dict[str, str]:
+    """The variables by which a Space and a container describe themselves, where set."""
+    names = ("SPACE_ID", "SPACES_ZERO_GPU", "SPACE_HARDWARE", "CPU_CORES", "MEMORY")
+    return {name: os.environ[name] for name in names if name in os.environ}
