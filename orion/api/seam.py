@@ -1,0 +1,48 @@
+"""The part of the engine the HTTP API stands on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orion.registry import Registry
+    from orion.settings import Settings
+    from orion.types import Event
+
+
+class RenderedMetrics(Protocol):
+    """Counters that can be written out."""
+
+    def render(self) -> bytes:
+        """The Prometheus text exposition."""
+
+
+class ServedEngine(Protocol):
+    """What `orion.engine.Engine` offers and the API uses. Thread-safe."""
+
+    @property
+    def registry(self) -> Registry:
+        """The agents and models."""
+
+    @property
+    def settings(self) -> Settings:
+        """Limits and sizes."""
+
+    @property
+    def metrics(self) -> RenderedMetrics:
+        """The counters."""
+
+    def stream(self, *args: Any, **kwargs: Any) -> Iterator[Event]:
+        """Events of one request; the last is a `FinalEvent` or an `ErrorEvent`.
+
+        Arguments are those of `Engine.stream`. Yields at least every quarter of a
+        second; closing the generator cancels the request.
+        """
+
+    def cancel(self, request_id: str) -> bool:
+        """End a request from outside; returns at once."""
+
+    def health(self) -> dict[str, Any]:
+        """`{"status", "ready", "reasons"}`."""

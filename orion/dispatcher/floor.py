@@ -1,0 +1,160 @@
+"""The workers there are: started, loaded, kept spare, ended. Dispatcher thread only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from orion.errors import AgentLoadError
+from orion.protocol import Exit
+
+if TYPE_CHECKING:
+    from orion.clock import Clock
+    from orion.dispatcher.ticket import Ticket
+    from orion.protocol import Load, Loaded
+    from orion.workers import OnExit, OnFrame, Worker
+
+StartWorker = Callable[[str, str, "OnFrame", "OnExit"], "Worker"]
+"""Worker id, dotted runtime class, callbacks → a started worker; may raise OSError."""
+
+_SPARE_FAILURES_MAX = 3
+
+
+class WorkerState(StrEnum):
+    """What a worker is doing."""
+
+    STARTING = "starting"
+    SPARE = "spare"
+    LOADING = "loading"
+    READY = "ready"
+    LEAVING = "leaving"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadPlan:
+    """How a model will be made resident: the class that runs it and the frame to send."""
+
+    model: str
+    runtime: str
+    runtime_class: str
+    variant: str
+    load: Load
+
+
+@dataclass(slots=True, kw_only=True)
+class WorkerRecord:
+    """One worker and what the dispatcher knows of it."""
+
+    worker: Worker
+    runtime_class: str
+    state: WorkerState = WorkerState.STARTING
+    plan: LoadPlan | None = None
+    loaded: Loaded | None = None
+    load_began_s: float = 0.0
+    progress_s: float = 0.0
+    kill_at_s: float | None = None
+    jobs: dict[str, Ticket] = field(default_factory=dict)
+
+
+class WorkerFloor:
+    """Where the workers stand."""
+
+    def __init__(
+        self, start_worker: StartWorker, *, clock: Clock, exit_limit_s: float = 2.0
+    ) -> None:
+        self._start_worker = start_worker
+        self._clock = clock
+        self._exit_limit_s = exit_limit_s
+        self._next = 1
+        self._spare_failures = 0
+        self._callbacks: tuple[OnFrame, OnExit] | None = None
+        self.records: dict[str, WorkerRecord] = {}
+
+    def connect(self, on_frame: OnFrame, on_exit: OnExit) -> None:
+        """Where frames and exits go; called from reader threads."""
+        self._callbacks = (on_frame, on_exit)
+
+    def holder(self, model: str) -> WorkerRecord | None:
+        """The worker that holds, loads or lets go of `model`."""
+        for record in self.records.values():
+            if record.plan is not None and record.plan.model == model:
+                return record
+        return None
+
+    def load(self, plan: LoadPlan) -> None:
+        """Give the plan to a spare of the right kind, or to a new worker.
+
+        Raises:
+            AgentLoadError: No process could be started.
+        """
+        record = self._spare(plan.runtime_class) or self._start(plan.model, plan.runtime_class)
+        record.plan = plan
+        record.state = WorkerState.LOADING
+        record.load_began_s = record.progress_s = self._clock.now()
+        record.worker.send(plan.load)
+
+    def end(self, record: WorkerRecord) -> None:
+        """Ask a worker to leave; it is killed if it does not in time."""
+        record.state = WorkerState.LEAVING
+        record.kill_at_s = self._clock.now() + self._exit_limit_s
+        record.worker.send(Exit())
+        record.worker.close()
+
+    def kill(self, record: WorkerRecord) -> None:
+        """End a worker now."""
+        record.kill_at_s = None
+        record.worker.kill()
+
+    def gone(self, worker_id: str) -> WorkerRecord | None:
+        """Forget a worker whose process ended."""
+        record = self.records.pop(worker_id, None)
+        if record is not None and record.plan is None and record.state is not WorkerState.LEAVING:
+            self._spare_failures += 1
+        return record
+
+    def kill_overdue(self) -> None:
+        """Kill those that were asked to leave and did not."""
+        now_s = self._clock.now()
+        for record in self.records.values():
+            if record.kill_at_s is not None and now_s >= record.kill_at_s:
+                self.kill(record)
+
+    def keep_spares(self, runtime_class: str, wanted: int) -> None:
+        """Have `wanted` idle workers of one kind; gives up after three that died early."""
+        if self._spare_failures >= _SPARE_FAILURES_MAX:
+            return
+        spares = sum(
+            record.plan is None and record.state is not WorkerState.LEAVING
+            for record in self.records.values()
+        )
+        for _ in range(wanted - spares):
+            try:
+                self._start("spare", runtime_class)
+            except AgentLoadError:
+                self._spare_failures += 1
+                return
+
+    def _spare(self, runtime_class: str) -> WorkerRecord | None:
+        for record in self.records.values():
+            if (
+                record.plan is None
+                and record.state is not WorkerState.LEAVING
+                and record.runtime_class == runtime_class
+            ):
+                return record
+        return None
+
+    def _start(self, model: str, runtime_class: str) -> WorkerRecord:
+        assert self._callbacks
+        worker_id = f"w{self._next}"
+        self._next += 1
+        try:
+            worker = self._start_worker(worker_id, runtime_class, *self._callbacks)
+        except OSError as error:
+            reason = f"no process could be started ({error.strerror})"
+            raise AgentLoadError(model=model, reason=reason) from error
+        record = WorkerRecord(worker=worker, runtime_class=runtime_class)
+        self.records[worker_id] = record
+        return record

@@ -1,0 +1,96 @@
+"""Where one request's time and tokens went."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orion.types import Timings, Usage
+
+if TYPE_CHECKING:
+    from orion.clock import Clock
+    from orion.dispatcher import Granted
+    from orion.protocol import Done
+
+
+class Account:
+    """Stamps and counts of one request, turned into `Timings` and `Usage` at any moment."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._began_s = clock.now()
+        self._guarded_s: float | None = None
+        self._routed_s: float | None = None
+        self._granted_s: float | None = None
+        self._first_text_s: float | None = None
+        self._ended_s: float | None = None
+        self._grant: Granted | None = None
+        self._pieces: list[str] = []
+        self.usage = Usage()
+
+    @property
+    def answer_text(self) -> str:
+        """What has been handed to the caller."""
+        return "".join(self._pieces)
+
+    @property
+    def has_text(self) -> bool:
+        """Whether any text has been handed out."""
+        return bool(self._pieces)
+
+    @property
+    def runtime(self) -> str:
+        """The runtime that answers, or "" before the grant."""
+        return self._grant.runtime if self._grant else ""
+
+    def guard_done(self) -> None:
+        """The input guardrails passed it."""
+        self._guarded_s = self._clock.now()
+
+    def route_done(self) -> None:
+        """The agent is chosen."""
+        self._routed_s = self._clock.now()
+
+    def granted(self, grant: Granted) -> None:
+        """The request runs."""
+        self._grant = grant
+        self._granted_s = self._clock.now()
+
+    def text(self, piece: str) -> None:
+        """A piece is about to be handed to the caller."""
+        if self._first_text_s is None:
+            self._first_text_s = self._clock.now()
+        self._pieces.append(piece)
+
+    def done(self, done: Done) -> None:
+        """The answer ended; the worker counted its tokens."""
+        self._ended_s = self._clock.now()
+        self.usage = Usage(
+            prompt_tokens=done.prompt_tokens,
+            cached_tokens=done.cached_tokens,
+            completion_tokens=done.completion_tokens,
+        )
+
+    def timings(self) -> Timings:
+        """The parts so far, in seconds."""
+        now_s = self._ended_s or self._clock.now()
+        guarded_s = self._guarded_s or now_s
+        routed_s = self._routed_s or guarded_s
+        decode_s = now_s - self._first_text_s if self._first_text_s is not None else 0.0
+        later_tokens = self.usage.completion_tokens - 1
+        measured = later_tokens > 0 and decode_s > 0
+        prefill_s = 0.0
+        if self._granted_s is not None:
+            prefill_s = (self._first_text_s or now_s) - self._granted_s
+        return Timings(
+            guard_s=guarded_s - self._began_s,
+            route_s=routed_s - guarded_s,
+            queue_s=self._grant.queue_s if self._grant else 0.0,
+            load_s=self._grant.load_s if self._grant else 0.0,
+            prefill_s=prefill_s,
+            decode_s=decode_s,
+            ttft_s=None if self._first_text_s is None else self._first_text_s - self._began_s,
+            tpot_s=decode_s / later_tokens if measured else None,
+            tokens_per_s=later_tokens / decode_s if measured else None,
+            total_s=now_s - self._began_s,
+            start="cold" if self._grant and self._grant.cold else "warm",
+        )

@@ -1,0 +1,276 @@
+"""One request, from admission to its last event."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from orion.dispatcher import Ended, Granted, Loading, Ticket
+from orion.engine.account import Account
+from orion.errors import CancelledError, OrionError
+from orion.guardrails import validate
+from orion.lifecycle import RequestMachine
+from orion.protocol import Delta, Done, Generate
+from orion.registry import CONVERSATION_AGENT
+from orion.types import (
+    AUTO,
+    Answer,
+    DeltaEvent,
+    ErrorEvent,
+    Event,
+    FinalEvent,
+    FinishReason,
+    Message,
+    ProgressEvent,
+    RequestState,
+    Role,
+    Route,
+    RouteEvent,
+    Sampling,
+    StateEvent,
+    ValidQuery,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from orion.engine.services import Services
+    from orion.types import Query
+
+_PROGRESS_GAP_S = 0.05
+
+
+class Walk:
+    """The steps of one request. `events` runs once, on the caller's thread."""
+
+    def __init__(self, services: Services, query: Query) -> None:
+        self._services = services
+        self._query = query
+        self._machine = RequestMachine(services.clock)
+        self._account = Account(services.clock)
+        self._route: Route | None = None
+        self._model = ""
+        self._ticket: Ticket | None = None
+        self._over = False
+        self._reason = FinishReason.STOP
+        self._cancel_asked = False
+
+    @property
+    def state(self) -> RequestState:
+        """Where the request is; from any thread."""
+        return self._machine.state
+
+    def refusal(self, error: OrionError) -> Iterator[Event]:
+        """The events of a request that is not let in."""
+        return self._finish(RequestState.ERROR, error)
+
+    def cancel(self) -> None:
+        """End the request from another thread."""
+        self._cancel_asked = True
+        self._services.dispatcher.cancel(self._query.request_id)
+
+    def events(self) -> Iterator[Event]:
+        """Everything that happens, in order; the last is a `FinalEvent` or an `ErrorEvent`.
+
+        Closing it early cancels the request. `OrionError` never leaves it.
+        """
+        try:
+            yield from self._steps()
+        except CancelledError:
+            yield from self._finish(RequestState.CANCELLED, None)
+        except OrionError as error:
+            yield from self._finish(RequestState.ERROR, error)
+        except GeneratorExit:
+            if not self._machine.is_over:
+                self._machine.enter(RequestState.CANCELLED)
+                self._record("cancelled")
+            raise
+        except Exception:
+            self._services.log.exception("request.crashed", request_id=self._query.request_id)
+            yield from self._finish(RequestState.ERROR, OrionError())
+        finally:
+            if self._ticket is not None and not self._over:
+                self._services.dispatcher.cancel(self._query.request_id)
+
+    def _steps(self) -> Iterator[Event]:
+        services = self._services
+        yield self._enter(RequestState.VALIDATING)
+        query = validate(
+            self._query,
+            names=[*services.registry.agents, *services.registry.models],
+            limits=services.limits,
+        )
+        self._account.guard_done()
+        yield self._enter(RequestState.ROUTING)
+        self._route, self._model = self._choose(query)
+        self._account.route_done()
+        yield RouteEvent(request_id=query.request_id, route=self._route, model=self._model)
+        yield self._enter(RequestState.CACHE_LOOKUP)
+        yield self._enter(RequestState.LOADING_AGENT)
+        ticket = Ticket(
+            request_id=query.request_id, model=self._model, generate=self._generate(query)
+        )
+        self._ticket = ticket
+        services.dispatcher.submit(ticket)
+        if self._cancel_asked:
+            services.dispatcher.cancel(query.request_id)
+        granted = yield from self._await_grant(ticket)
+        self._account.granted(granted)
+        yield self._enter(RequestState.INFERENCING)
+        done = yield from self._await_text(ticket)
+        self._account.done(done)
+        self._reason = FinishReason(done.finish_reason)
+        yield from self._finish(RequestState.SUCCESS, None)
+
+    def _choose(self, query: ValidQuery) -> tuple[Route, str]:
+        registry = self._services.registry
+        if query.agent == AUTO:
+            route = self._services.router.route(query.text, query.history)
+            self._services.metrics.routed(route.agent, abstained=route.abstained)
+        else:
+            is_model = query.agent in registry.models
+            agent = CONVERSATION_AGENT if is_model else query.agent
+            route = Route(
+                agent=agent,
+                confidence=1.0,
+                scores={agent: 1.0},
+                abstained=False,
+                reason="this model was asked for" if is_model else "this agent was asked for",
+                router="caller",
+            )
+            if is_model:
+                return route, query.agent
+        return route, registry.agent(route.agent).model
+
+    def _generate(self, query: ValidQuery) -> Generate:
+        assert self._route
+        agent = self._services.registry.agent(self._route.agent)
+        asked_for_model = query.agent in self._services.registry.models
+        system = query.system_prompt or (None if asked_for_model else agent.system_prompt)
+        turns = [*query.history, Message(role=Role.USER, content=query.text)]
+        if system:
+            turns.insert(0, Message(role=Role.SYSTEM, content=system))
+        sampling: Sampling = query.overrides.over(agent.sampling.sampling())
+        return Generate(
+            request_id=query.request_id,
+            messages=[[str(turn.role), turn.content] for turn in turns],
+            sampling=asdict(sampling),
+            trim_history=query.trim_history,
+            interval_s=self._services.interval_s,
+        )
+
+    def _await_grant(self, ticket: Ticket) -> Generator[Event, None, Granted]:
+        """Progress until the request runs; returns the grant."""
+        phase: str = "queue"
+        ratio: float | None = None
+        spoke_s = self._machine.elapsed_s
+        while True:
+            message = ticket.get(self._services.heartbeat_s)
+            if isinstance(message, Granted):
+                return message
+            if isinstance(message, Ended):
+                self._over = True
+                raise message.error
+            if isinstance(message, Loading):
+                changed = message.phase != phase
+                phase, ratio = message.phase, message.ratio
+                if not changed and self._machine.elapsed_s - spoke_s < _PROGRESS_GAP_S:
+                    continue
+            position = self._services.dispatcher.position(ticket.request_id)
+            spoke_s = self._machine.elapsed_s
+            yield self._progress(phase, ratio=ratio, position=position)
+
+    def _await_text(self, ticket: Ticket) -> Generator[Event, None, Done]:
+        """Text until the answer ends; returns how it ended."""
+        while True:
+            message = ticket.get(self._services.heartbeat_s)
+            if isinstance(message, Delta):
+                self._account.text(message.text)
+                yield DeltaEvent(
+                    request_id=ticket.request_id, text=message.text, num_tokens=message.num_tokens
+                )
+            elif isinstance(message, Done):
+                self._over = True
+                return message
+            elif isinstance(message, Ended):
+                self._over = True
+                raise message.error
+            elif message is None:
+                yield self._progress("decode" if self._account.has_text else "prefill")
+
+    def _progress(
+        self, phase: str, *, ratio: float | None = None, position: int | None = None
+    ) -> ProgressEvent:
+        return ProgressEvent(
+            request_id=self._query.request_id,
+            phase=phase,
+            elapsed_s=self._machine.elapsed_s,
+            ratio=ratio,
+            position=position,
+        )
+
+    def _enter(self, state: RequestState) -> StateEvent:
+        self._machine.enter(state)
+        return StateEvent(
+            request_id=self._query.request_id, state=state, elapsed_s=self._machine.elapsed_s
+        )
+
+    def _finish(self, state: RequestState, error: OrionError | None) -> Iterator[Event]:
+        """Enter the last state, count the request, and say how it ended."""
+        entered = self._enter(state)
+        if state is RequestState.CANCELLED:
+            self._reason = FinishReason.CANCELLED
+        self._record(error.code if error else str(state))
+        last = self._error_event(error) if error else self._final_event()
+        yield entered
+        yield last
+
+    def _final_event(self) -> FinalEvent:
+        assert self._route
+        return FinalEvent(
+            request_id=self._query.request_id,
+            answer=Answer(
+                request_id=self._query.request_id,
+                text=self._account.answer_text,
+                agent=self._route.agent,
+                model=self._model,
+                runtime=self._account.runtime,
+                finish_reason=self._reason,
+                route=self._route,
+                timings=self._account.timings(),
+                usage=self._account.usage,
+                states=self._machine.path,
+            ),
+        )
+
+    def _error_event(self, error: OrionError) -> ErrorEvent:
+        return ErrorEvent(
+            request_id=str(self._query.request_id),
+            error=error,
+            text=self._account.answer_text,
+            states=self._machine.path,
+            timings=self._account.timings(),
+        )
+
+    def _record(self, outcome: str) -> None:
+        """Count the request and write its one line."""
+        timings, usage = self._account.timings(), self._account.usage
+        agent = self._route.agent if self._route else "none"
+        self._services.metrics.ended(agent=agent, outcome=outcome, timings=timings, usage=usage)
+        rounded = {
+            name: round(value, 4) if isinstance(value, float) else value
+            for name, value in timings.as_dict().items()
+        }
+        self._services.log.info(
+            "request",
+            request_id=str(self._query.request_id)[:64],
+            outcome=outcome,
+            agent=agent,
+            model=self._model,
+            runtime=self._account.runtime,
+            states=list(self._machine.path),
+            text_chars=len(self._query.text) if isinstance(self._query.text, str) else None,
+            answer_chars=len(self._account.answer_text),
+            **usage.as_dict(),
+            **rounded,
+        )

@@ -1,0 +1,6 @@
+"""Which agent answers a message."""
+
+from orion.routing.keywords import KeywordRouter
+from orion.routing.router import Router
+
+__all__ = ["KeywordRouter", "Router"]

@@ -1,0 +1,286 @@
+"""What a worker does with the frames it gets; the same in a process and in a thread."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orion.errors import AgentLoadError, GenerationError, OrionError
+from orion.protocol import (
+    Delta,
+    Done,
+    Exit,
+    Failed,
+    Generate,
+    Heartbeat,
+    Load,
+    Loaded,
+    LoadFailed,
+    LoadProgress,
+    Ready,
+    Started,
+    Stop,
+)
+from orion.runtime.base import Job, LoadSpec
+from orion.types import Message, Role, Sampling
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from orion.protocol import Frame
+    from orion.runtime.base import Runtime
+
+_JOIN_LIMIT_S = 1.0
+_DETAIL_CHARS = 4000
+
+
+class JobOutput:
+    """One answer on its way to the parent: pieces closer than `interval_s` travel as one.
+
+    The first piece never waits. Used by the job's thread only, but for `stop()`.
+    """
+
+    def __init__(
+        self, request_id: str, send: Callable[[Frame], None], interval_s: float
+    ) -> None:
+        self._request_id = request_id
+        self._send = send
+        self._interval_s = interval_s
+        self._stopped = threading.Event()
+        self._text = ""
+        self._pending_tokens = 0
+        self._seq = 0
+        self._sent_at_s: float | None = None
+        self.num_tokens = 0
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the caller wants no more."""
+        return self._stopped.is_set()
+
+    def stop(self) -> None:
+        """Ask the job to end at its next token; from any thread."""
+        self._stopped.set()
+
+    def started(self, *, prompt_tokens: int, trimmed_messages: int) -> None:
+        """The prompt is built and fits."""
+        self._send(
+            Started(
+                request_id=self._request_id,
+                prompt_tokens=prompt_tokens,
+                trimmed_messages=trimmed_messages,
+            )
+        )
+
+    def piece(self, text: str, num_tokens: int) -> None:
+        """More text and the tokens behind it."""
+        self.num_tokens += num_tokens
+        self._pending_tokens += num_tokens
+        self._text += text
+        now_s = time.monotonic()
+        if self._text and (self._sent_at_s is None or now_s - self._sent_at_s >= self._interval_s):
+            self.flush(now_s)
+
+    def flush(self, now_s: float | None = None) -> None:
+        """Send what is held back."""
+        if not self._text:
+            return
+        self._send(
+            Delta(
+                request_id=self._request_id,
+                seq=self._seq,
+                text=self._text,
+                num_tokens=self._pending_tokens,
+            )
+        )
+        self._seq += 1
+        self._text, self._pending_tokens = "", 0
+        self._sent_at_s = time.monotonic() if now_s is None else now_s
+
+
+class WorkerLoop:
+    """Frames in → the runtime → frames out, with one thread per answer and one for the load."""
+
+    def __init__(
+        self,
+        make_runtime: Callable[[], Runtime],
+        send: Callable[[Frame], None],
+        *,
+        heartbeat_s: float = 0.2,
+    ) -> None:
+        self._make_runtime = make_runtime
+        self._send = send
+        self._heartbeat_s = heartbeat_s
+        self._runtime: Runtime | None = None
+        self._jobs: dict[str, JobOutput] = {}
+        self._threads: list[threading.Thread] = []
+        self._finished_tokens = 0
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self.exit_code = 0
+
+    def run(self, frames: Iterable[Frame]) -> None:
+        """Serve until `Exit` or the end of `frames`; returns with everything stopped."""
+        begun_s = time.monotonic()
+        try:
+            runtime = self._make_runtime()
+            runtime.warm_up()
+        except Exception as error:
+            self._report_load_failure("", error)
+            self.exit_code = 3
+            return
+        self._runtime = runtime
+        self._send(
+            Ready(pid=os.getpid(), runtime=runtime.name, seconds=time.monotonic() - begun_s)
+        )
+        self._start(self._beat)
+        try:
+            for frame in frames:
+                if isinstance(frame, Exit):
+                    break
+                self._handle(frame)
+        finally:
+            self._close()
+
+    def _handle(self, frame: Frame) -> None:
+        if isinstance(frame, Load):
+            self._start(self._load, frame)
+        elif isinstance(frame, Generate):
+            output = JobOutput(frame.request_id, self._send, frame.interval_s)
+            with self._lock:
+                self._jobs[frame.request_id] = output
+            self._start(self._generate, frame, output)
+        elif isinstance(frame, Stop):
+            with self._lock:
+                output_or_none = self._jobs.get(frame.request_id)
+            if output_or_none:
+                output_or_none.stop()
+
+    def _start(self, target: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=target, args=arguments, daemon=True)
+        self._threads = [known for known in self._threads if known.is_alive()]
+        self._threads.append(thread)
+        thread.start()
+
+    def _load(self, frame: Load) -> None:
+        assert self._runtime
+        begun_s = time.monotonic()
+        spec = LoadSpec(
+            model=frame.model,
+            variant=frame.variant,
+            home=Path(frame.home),
+            slots=frame.slots,
+            context_tokens=frame.context_tokens,
+            threads=frame.threads,
+            options=frame.options,
+        )
+        try:
+            loaded = self._runtime.load(spec, self._report_progress)
+        except Exception as error:
+            self._report_load_failure(frame.model, error)
+            return
+        self._send(
+            Loaded(
+                model=frame.model,
+                slots=loaded.slots,
+                context_tokens=loaded.context_tokens,
+                memory_bytes=rss_bytes(),
+                seconds=time.monotonic() - begun_s,
+                details=loaded.details,
+            )
+        )
+
+    def _report_progress(self, phase: str, ratio: float | None) -> None:
+        self._send(LoadProgress(phase=phase, ratio=ratio))
+
+    def _report_load_failure(self, model: str, error: Exception) -> None:
+        detail = "".join(traceback.format_exception(error))[-_DETAIL_CHARS:]
+        if not isinstance(error, OrionError):
+            reason = "not enough memory" if isinstance(error, MemoryError) else _one_line(error)
+            error = AgentLoadError(model=model, reason=reason)
+        self._send(LoadFailed(model=model, code=error.code, facts=error.facts, detail=detail))
+
+    def _generate(self, frame: Generate, output: JobOutput) -> None:
+        assert self._runtime
+        try:
+            done = self._runtime.generate(_job(frame), output)
+            output.flush()
+            self._send(
+                Done(
+                    request_id=frame.request_id,
+                    finish_reason=str(done.finish_reason),
+                    prompt_tokens=done.prompt_tokens,
+                    cached_tokens=done.cached_tokens,
+                    completion_tokens=done.completion_tokens,
+                    prefill_s=done.prefill_s,
+                    decode_s=done.decode_s,
+                )
+            )
+        except Exception as error:
+            output.flush()
+            detail = "".join(traceback.format_exception(error))[-_DETAIL_CHARS:]
+            if not isinstance(error, OrionError):
+                error = GenerationError(reason=_one_line(error))
+            self._send(
+                Failed(
+                    request_id=frame.request_id,
+                    code=error.code,
+                    facts=error.facts,
+                    detail=detail,
+                )
+            )
+        finally:
+            with self._lock:
+                self._jobs.pop(frame.request_id, None)
+                self._finished_tokens += output.num_tokens
+
+    def _beat(self) -> None:
+        while not self._closing.wait(self._heartbeat_s):
+            with self._lock:
+                active = len(self._jobs)
+                num_tokens = self._finished_tokens + sum(
+                    output.num_tokens for output in self._jobs.values()
+                )
+            self._send(Heartbeat(rss_bytes=rss_bytes(), num_tokens=num_tokens, active=active))
+
+    def _close(self) -> None:
+        self._closing.set()
+        with self._lock:
+            outputs = list(self._jobs.values())
+        for output in outputs:
+            output.stop()
+        until_s = time.monotonic() + _JOIN_LIMIT_S
+        for thread in self._threads:
+            thread.join(max(0.0, until_s - time.monotonic()))
+        if self._runtime and not any(thread.is_alive() for thread in self._threads):
+            self._runtime.close()
+
+
+def _job(frame: Generate) -> Job:
+    sampling = {**frame.sampling, "stop": tuple(frame.sampling.get("stop", ()))}
+    return Job(
+        request_id=frame.request_id,
+        messages=tuple(Message(role=Role(role), content=text) for role, text in frame.messages),
+        sampling=Sampling(**sampling),
+        trim_history=frame.trim_history,
+    )
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())[:200]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def rss_bytes() -> int:
+    """Resident set of this process; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - hot path
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        import psutil
+
+        return int(psutil.Process().memory_info().rss)

@@ -1,0 +1,178 @@
+"""First come, first served, over models that share a few places.
+
+A model in use is never evicted, eviction comes before the load that needs the place,
+and two callers share one load. A request that needs an eviction holds back those
+behind it, so a busy model cannot starve another one's waiters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from orion.errors import OrionError, OverloadedError
+
+
+class Effects(Protocol):
+    """What the scheduler may cause. Called on the dispatcher thread, never re-entered."""
+
+    def grant(self, request_id: str, model: str) -> None:
+        """The request may run on the resident model now."""
+
+    def refuse(self, request_id: str, error: OrionError) -> None:
+        """The request ends here."""
+
+    def start_load(self, model: str) -> None:
+        """Begin a load; answer later with `on_loaded` or `on_load_failed`."""
+
+    def start_unload(self, model: str) -> None:
+        """Begin to end the model's worker; answer later with `on_gone`."""
+
+
+@dataclass(slots=True)
+class Resident:
+    """A loaded model: how many answers it can give at once and how many it gives."""
+
+    slots: int
+    leases: int = 0
+    last_used: int = 0
+    leaving: bool = False
+    leave_when_idle: bool = False
+
+
+@dataclass(slots=True)
+class Scheduler:
+    """Owned by the dispatcher thread: every method runs there, so nothing is locked.
+
+    `places` models may be resident at once; `default_slots` is assumed of a model that
+    is not loaded yet; up to `queue_max` requests are admitted beyond what can run.
+    """
+
+    effects: Effects
+    places: int
+    queue_max: int
+    default_slots: int
+    service_s: float = 1.0
+    resident: dict[str, Resident] = field(default_factory=dict)
+    loading: set[str] = field(default_factory=set)
+    waiting: dict[str, str] = field(default_factory=dict)
+    _tick: int = 0
+
+    @property
+    def capacity(self) -> int:
+        """Answers that could run at once, were every place taken."""
+        held = [model.slots for model in self.resident.values()]
+        free_places = max(0, self.places - len(held))
+        return sum(held) + free_places * self.default_slots
+
+    @property
+    def running(self) -> int:
+        """Answers under way."""
+        return sum(model.leases for model in self.resident.values())
+
+    def position(self, request_id: str) -> int | None:
+        """Place in the queue, from 1; None when not waiting."""
+        for index, waiting in enumerate(self.waiting, start=1):
+            if waiting == request_id:
+                return index
+        return None
+
+    def on_request(self, request_id: str, model: str) -> None:
+        """Grant, join a load, wait, start a load, or refuse when the queue is full."""
+        if self.running + len(self.waiting) >= self.capacity + self.queue_max:
+            ahead = (len(self.waiting) + 1) / max(1, self.capacity)
+            retry_after_s = max(1.0, round(ahead * self.service_s, 1))
+            self.effects.refuse(
+                request_id, OverloadedError(queue_max=self.queue_max, retry_after_s=retry_after_s)
+            )
+            return
+        self.waiting[request_id] = model
+        self._advance()
+
+    def on_leave(self, request_id: str) -> bool:
+        """A waiting caller gives up; the load it waited for goes on. False: not waiting."""
+        if self.waiting.pop(request_id, None) is None:
+            return False
+        self._advance()
+        return True
+
+    def on_release(self, model: str) -> None:
+        """An answer on `model` ended, however it ended."""
+        held = self.resident.get(model)
+        if held is None:
+            return
+        held.leases -= 1
+        self._tick += 1
+        held.last_used = self._tick
+        if held.leave_when_idle and held.leases == 0:
+            self._evict(model)
+        self._advance()
+
+    def on_loaded(self, model: str, slots: int) -> None:
+        """A load ended well."""
+        self.loading.discard(model)
+        self._tick += 1
+        self.resident[model] = Resident(slots=slots, last_used=self._tick)
+        self._advance()
+
+    def on_load_failed(self, model: str, error: OrionError) -> None:
+        """A load failed: everyone who waited for it is told."""
+        self.loading.discard(model)
+        for request_id in [key for key, wanted in self.waiting.items() if wanted == model]:
+            del self.waiting[request_id]
+            self.effects.refuse(request_id, error)
+        self._advance()
+
+    def on_gone(self, model: str) -> None:
+        """The model's worker ended: asked, evicted or died."""
+        self.resident.pop(model, None)
+        self._advance()
+
+    def ask_unload(self, model: str) -> bool:
+        """Let `model` go once nobody uses it. False: it is not resident."""
+        held = self.resident.get(model)
+        if held is None:
+            return False
+        held.leave_when_idle = True
+        if held.leases == 0 and not held.leaving:
+            self._evict(model)
+        return True
+
+    def _advance(self) -> None:
+        for request_id, model in list(self.waiting.items()):
+            held = self.resident.get(model)
+            if held is not None:
+                if not (held.leaving or held.leave_when_idle) and held.leases < held.slots:
+                    held.leases += 1
+                    self._tick += 1
+                    held.last_used = self._tick
+                    del self.waiting[request_id]
+                    self.effects.grant(request_id, model)
+            elif model not in self.loading and not self._make_room_for(model):
+                return
+
+    def _make_room_for(self, model: str) -> bool:
+        """Start the load, or the eviction it needs; False when it must wait."""
+        if len(self.resident) + len(self.loading) < self.places:
+            self._load(model)
+            return True
+        victim = self._victim()
+        if victim is not None and not any(held.leaving for held in self.resident.values()):
+            self._evict(victim)
+        return False
+
+    def _victim(self) -> str | None:
+        idle = [
+            (held.last_used, model)
+            for model, held in self.resident.items()
+            if held.leases == 0 and not held.leaving
+        ]
+        return min(idle)[1] if idle else None
+
+    def _load(self, model: str) -> None:
+        self.loading.add(model)
+        self.effects.start_load(model)
+
+    def _evict(self, model: str) -> None:
+        self.resident[model].leaving = True
+        self.effects.start_unload(model)

@@ -1,0 +1,256 @@
+"""The endpoints for `gradio_client`: typed by their hints, documented by their docstrings."""
+
+from __future__ import annotations
+
+import hmac
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from orion.clock import MonotonicClock
+from orion.errors import InvalidQueryError, OrionError, UnauthorizedError
+from orion.types import AUTO, ErrorEvent, new_request_id
+from orion.ui.live import paced
+
+if TYPE_CHECKING:
+    from orion.engine import Engine
+
+
+def publish(engine: Engine) -> None:
+    """Declare every endpoint; call inside the page's `Blocks`."""
+    made = Endpoints(engine)
+    record, records = dict[str, Any], list[dict[str, Any]]
+    for fn, returns, queued in (
+        (made.chat, str, True),
+        (made.chat_events, record, True),
+        (made.cancel, record, False),
+        (made.route, record, False),
+        (made.agents, records, False),
+        (made.status, record, False),
+        (made.health, record, False),
+        (made.load, record, True),
+        (made.unload, record, True),
+    ):
+        gr.api(
+            _published(fn, returns),
+            api_name=fn.__name__,
+            api_description=inspect.getdoc(fn),
+            queue=queued,
+        )
+
+
+class Endpoints:
+    """What each endpoint does; every argument comes from outside and is checked by the engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._clock = MonotonicClock()
+
+    def chat(
+        self,
+        message: str,
+        agent: str = AUTO,
+        history: list[dict[str, Any]] | None = None,
+        system_prompt: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+        session: str | None = None,
+    ) -> Iterator[str]:
+        """Ask, and get the answer as a stream of its text so far.
+
+        Each value contains the one before; while the answer is awaited the same text may
+        come again. The last value is the whole answer. An error names its code in brackets.
+
+        Args:
+            message: What to answer.
+            agent: "auto" lets the router choose; or an agent id, or a model id.
+            history: Earlier turns, oldest first: {"role": "user" | "assistant", "content": "..."}.
+            system_prompt: Replaces the agent's own.
+            max_tokens: Longest answer; the agent's default where not given.
+            temperature: 0 (always the likeliest token) to 2.
+            top_p: Above 0, up to 1.
+            seed: The same seed with the same settings gives the same answer.
+            session: Any text that is yours; answers are only ever reused within it.
+
+        Returns:
+            The text so far.
+        """
+        events = self._stream(
+            message, agent, history, system_prompt, max_tokens, temperature, top_p, seed, session
+        )
+        try:
+            for live in paced(events, self._clock):
+                if isinstance(live.end, ErrorEvent):
+                    raise live.end.error
+                yield live.end.answer.text if live.end else live.text
+        finally:
+            events.close()
+
+    def chat_events(
+        self,
+        message: str,
+        agent: str = AUTO,
+        history: list[dict[str, Any]] | None = None,
+        system_prompt: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+        session: str | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Ask, and get everything that happens as a stream of events.
+
+        Every event has "type" and "request_id". Types: "state", "route", "progress" (at least
+        every quarter of a second while waiting), "delta" (more text), and last either "final"
+        (the answer with route, timings and usage) or "error" (code, message, partial text).
+
+        Args:
+            message: What to answer.
+            agent: "auto" lets the router choose; or an agent id, or a model id.
+            history: Earlier turns, oldest first: {"role": "user" | "assistant", "content": "..."}.
+            system_prompt: Replaces the agent's own.
+            max_tokens: Longest answer; the agent's default where not given.
+            temperature: 0 (always the likeliest token) to 2.
+            top_p: Above 0, up to 1.
+            seed: The same seed with the same settings gives the same answer.
+            session: Any text that is yours; answers are only ever reused within it.
+
+        Returns:
+            One event.
+        """
+        events = self._stream(
+            message, agent, history, system_prompt, max_tokens, temperature, top_p, seed, session
+        )
+        try:
+            for event in events:
+                yield event.as_dict()
+        finally:
+            events.close()
+
+    def cancel(self, request_id: str) -> dict[str, Any]:
+        """Stop a request; its stream ends with what it has.
+
+        Args:
+            request_id: As the events of /chat_events carry it.
+
+        Returns:
+            {"cancelled": true} when it was running.
+        """
+        return {"cancelled": self._engine.cancel(_text("request_id", request_id))}
+
+    def route(self, message: str, history: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+        """Which agent would answer, how surely and why; nothing is generated.
+
+        Args:
+            message: What would be asked.
+            history: Earlier turns, as for /chat.
+
+        Returns:
+            "agent", "confidence", "scores", "abstained", "reason", "router", "latency_ms".
+        """
+        return self._engine.route(message, history).as_dict()
+
+    def agents(self) -> list[dict[str, Any]]:
+        """The agents: id, name and description in English and French, model, examples.
+
+        Returns:
+            One entry per agent.
+        """
+        return self._engine.agents()
+
+    def status(self) -> dict[str, Any]:
+        """What runs now: workers with their models, queue, requests, and the health.
+
+        Returns:
+            The engine's figures, and "health" as /health gives it.
+        """
+        return {**self._engine.stats(), "health": self._engine.health()}
+
+    def health(self) -> dict[str, Any]:
+        """Whether questions can be answered now.
+
+        Returns:
+            "status", "ready" and "reasons".
+        """
+        return self._engine.health()
+
+    def load(self, name: str, token: str) -> dict[str, Any]:
+        """Bring a model into memory. Needs the admin token.
+
+        Args:
+            name: An agent id or a model id.
+            token: The value of ORION_ADMIN_TOKEN on the server.
+
+        Returns:
+            What is resident now.
+        """
+        self._check(token)
+        return self._engine.load(_text("name", name))
+
+    def unload(self, name: str, token: str) -> dict[str, Any]:
+        """Take a model out of memory. Needs the admin token.
+
+        Args:
+            name: An agent id or a model id.
+            token: The value of ORION_ADMIN_TOKEN on the server.
+
+        Returns:
+            "model" and "unloaded".
+        """
+        self._check(token)
+        return self._engine.unload(_text("name", name))
+
+    def _stream(self, message: str, *options: Any) -> Any:
+        names = (
+            "agent", "history", "system_prompt", "max_tokens", "temperature", "top_p", "seed",
+            "session",
+        )  # fmt: skip
+        given = dict(zip(names, options, strict=True))
+        return self._engine.stream(message, **given, request_id=new_request_id())
+
+    def _check(self, token: object) -> None:
+        """Refuse unless `token` is the configured one, in a time that tells nothing."""
+        secret = self._engine.settings.admin_token
+        expected = secret.get_secret_value() if secret else ""
+        given = token if isinstance(token, str) else ""
+        same = hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode())
+        if not expected or not same:
+            raise UnauthorizedError
+
+
+def _text(field: str, value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidQueryError(field=field, reason="must be a text that is not empty")
+    return value.strip()
+
+
+def _published(fn: Callable[..., Any], returns: Any) -> Callable[..., Any]:
+    """`fn` as Gradio reads it: errors made public, and the type of one yielded value."""
+
+    def streams(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        with _public_errors():
+            yield from fn(*args, **kwargs)
+
+    def answers(*args: Any, **kwargs: Any) -> Any:
+        with _public_errors():
+            return fn(*args, **kwargs)
+
+    endpoint = wraps(fn)(streams if inspect.isgeneratorfunction(fn) else answers)
+    signature = inspect.signature(fn).replace(return_annotation=returns)
+    endpoint.__signature__ = signature  # type: ignore[attr-defined]
+    return endpoint
+
+
+@contextmanager
+def _public_errors() -> Iterator[None]:
+    try:
+        yield
+    except OrionError as error:
+        message = f"{error.public_message} [{error.code}]"
+        raise gr.Error(message, title=error.code, duration=None, print_exception=False) from error

@@ -1,0 +1,175 @@
+"""The lines around an answer: what answered and why, what failed, which state it is in."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from orion.types import RequestState
+from orion.ui.texts import CATALOGUES, say, state_name
+from orion.units import format_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from orion.types import ProgressEvent
+    from orion.ui.conversation import AnswerFacts, Failure
+
+USUAL_PATH = (
+    RequestState.VALIDATING,
+    RequestState.ROUTING,
+    RequestState.LOADING_AGENT,
+    RequestState.INFERENCING,
+    RequestState.SUCCESS,
+)
+_LAST = (RequestState.SUCCESS, RequestState.ERROR, RequestState.CANCELLED)
+
+
+def headline(facts: AnswerFacts, locale: str) -> str:
+    """One line: agent, model, runtime, tokens, speed, first text, and what was special."""
+    parts = [facts.agent, facts.model, facts.runtime]
+    parts.append(say("note.tokens", locale, count=facts.usage.completion_tokens))
+    if facts.timings.tokens_per_s:
+        parts.append(say("note.rate", locale, rate=_rate(facts.timings.tokens_per_s)))
+    if facts.timings.ttft_s is not None:
+        start = say(f"note.start.{facts.timings.start}", locale)
+        seconds = format_seconds(facts.timings.ttft_s)
+        parts.append(say("note.ttft", locale, seconds=seconds, start=start))
+    if facts.finish_reason != "stop":
+        parts.append(say(f"note.{facts.finish_reason}", locale))
+    if facts.cached:
+        parts.append(say("note.cached", locale))
+    if facts.fallback_from:
+        parts.append(say("note.fallback", locale, agent=facts.fallback_from))
+    return " · ".join(parts)
+
+
+def details(facts: AnswerFacts, locale: str) -> str:
+    """Markdown list: where the time went, tokens, path."""
+    times = [
+        say(f"note.{name}", locale, seconds=format_seconds(value))
+        for name in ("guard", "route", "queue", "load", "prefill", "decode")
+        if (value := getattr(facts.timings, f"{name}_s")) >= 0.0005  # noqa: PLR2004 - reads 0 ms
+    ]
+    times.append(say("note.total", locale, seconds=format_seconds(facts.timings.total_s)))
+    usage = facts.usage
+    tokens = ", ".join(
+        (
+            say("note.prompt", locale, count=usage.prompt_tokens, cached=usage.cached_tokens),
+            say("note.completion", locale, count=usage.completion_tokens),
+        )
+    )
+    path = " → ".join(state_name(state, locale) for state in facts.states)
+    rows = (
+        ("note.time", ", ".join(times)),
+        ("note.usage", tokens),
+        ("note.path", path),
+    )
+    return "\n".join(f"- **{say(key, locale)}**: {plain(text)}" for key, text in rows if text)
+
+
+def why(facts: AnswerFacts, locale: str) -> str:
+    """Second line: the router's reason with its confidence, or that the person chose."""
+    if facts.chosen:
+        reason = say("note.chosen", locale)
+    else:
+        percent = round(facts.route.confidence * 100)
+        reason = f"{facts.route.reason} ({say('note.confidence', locale, percent=percent)})"
+    return f"{say('note.why', locale)}: {reason}"
+
+
+def failure_text(failure: Failure, locale: str, *, partial: bool) -> str:
+    """Markdown: what went wrong in words, its code, and what can be done."""
+    code = "".join(char for char in failure.code if char.isalnum() or char in "_-")
+    lines = [f"**{say('error.title', locale)}** (`{code}`): {plain(failure.message)}"]
+    if partial:
+        lines.append(say("error.partial", locale))
+    if failure.retryable:
+        lines.append(say("error.retry", locale))
+    return "\n".join(f"> {line}" for line in lines)
+
+
+def plain(text: str) -> str:
+    """`text` as Markdown that shows it literally, on one line."""
+    return "".join(
+        f"\\{char}" if char in r"\`*_{}[]()<>#+-.!|~$" else char for char in text
+    ).replace("\n", " ")
+
+
+def phase_text(progress: ProgressEvent, locale: str) -> str:
+    """What a wait is for, with its place in the queue or how far it is."""
+    if progress.phase == "queue" and progress.position:
+        return say("phase.queue.position", locale, position=progress.position)
+    words = CATALOGUES[locale].get(f"phase.{progress.phase}", progress.phase)
+    return words if progress.ratio is None else f"{words} · {progress.ratio:.0%}"
+
+
+def chain_html(states: Sequence[RequestState], progress: ProgressEvent | None, locale: str) -> str:
+    """The states of a request, the current one marked; HTML, everything escaped.
+
+    Without states: the usual way, none of it gone yet.
+    """
+    steps = [*states, *_ahead(states)]
+    current = len(states) - 1
+    items = []
+    for index, state in enumerate(steps):
+        kind = "done" if index < current else "now" if index == current else "next"
+        mark = ' aria-current="step"' if kind == "now" else ""
+        name = escape(state_name(state, locale))
+        items.append(
+            f'<li class="{kind} {escape(state)}" data-state="{escape(state)}"{mark}>{name}</li>'
+        )
+    label = escape(say("chain.label", locale), quote=True)
+    wait = _wait_html(progress, locale) if progress else ""
+    return f'<ol class="chain" aria-label="{label}">{"".join(items)}</ol>{wait}'
+
+
+def _ahead(states: Sequence[RequestState]) -> list[RequestState]:
+    """The usual states still to come."""
+    if states and states[-1] in _LAST:
+        return []
+    reached = [USUAL_PATH.index(state) for state in states if state in USUAL_PATH]
+    return list(USUAL_PATH[max(reached, default=-1) + 1 :])
+
+
+def _wait_html(progress: ProgressEvent, locale: str) -> str:
+    words = escape(phase_text(progress, locale))
+    bar = (
+        ""
+        if progress.ratio is None
+        else f'<progress max="1" value="{progress.ratio:.3f}"></progress>'
+    )
+    return f'<span class="wait">{words}, {progress.elapsed_s:.0f} s{bar}</span>'
+
+
+def status_html(health: Mapping[str, Any], stats: Mapping[str, Any], locale: str) -> str:
+    """One line for the top of the page: health, models in memory, queue; HTML, escaped."""
+    status = str(health.get("status", "down"))
+    catalogue = CATALOGUES[locale]
+    parts = [_memory(stats.get("workers") or (), locale)]
+    if waiting := (stats.get("queue") or {}).get("waiting"):
+        parts.append(say("status.waiting", locale, count=waiting))
+    parts.extend(str(reason) for reason in health.get("reasons") or ())
+    words = " · ".join((catalogue.get(f"status.{status}", status), *parts))
+    return f'<p class="status {escape(status)}"><span class="dot"></span>{escape(words)}</p>'
+
+
+def _memory(workers: Sequence[Mapping[str, Any]], locale: str) -> str:
+    loaded: list[str] = []
+    coming: list[str] = []
+    for worker in workers:
+        if model := worker.get("model"):
+            (coming if worker.get("state") in {"starting", "loading"} else loaded).append(
+                str(model)
+            )
+    if coming and not loaded:
+        return say("status.loading", locale, models=", ".join(coming))
+    return (
+        say("status.resident", locale, models=", ".join(loaded))
+        if loaded
+        else say("status.none", locale)
+    )
+
+
+def _rate(tokens_per_s: float) -> str:
+    return f"{tokens_per_s:.0f}" if tokens_per_s >= 10 else f"{tokens_per_s:.1f}"  # noqa: PLR2004

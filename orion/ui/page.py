@@ -1,0 +1,205 @@
+"""The page: what stands where, and which event calls what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from orion.types import AUTO
+from orion.ui import view
+from orion.ui.chat import Chat
+from orion.ui.conversation import STORAGE_KEY, STORAGE_SECRET, Conversation
+from orion.ui.endpoints import publish
+from orion.ui.markdown import MATH_DELIMITERS
+from orion.ui.note import chain_html
+from orion.ui.options import translations
+from orion.ui.texts import DEFAULT_LOCALE
+
+if TYPE_CHECKING:
+    from orion.engine import Engine
+
+STATUS_PERIOD_S = 3.0
+CACHE_SWEEP_S = 3600
+CHAT_HEIGHT = "var(--chat-height)"
+HIDDEN = {"api_visibility": "private", "show_progress": "hidden"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The components that events touch."""
+
+    status: Any
+    chat: Any
+    chain: Any
+    box: Any
+    send: Any
+    stop: Any
+    fresh: Any
+    agent: Any
+    settings: tuple[Any, ...]
+    stored: Any
+    timer: Any
+
+
+def build_page(engine: Engine) -> gr.Blocks:
+    """The page and the endpoints of `engine`; ready for `queue` and `launch`."""
+    page = gr.Blocks(
+        title="ORION",
+        analytics_enabled=False,
+        delete_cache=(CACHE_SWEEP_S, CACHE_SWEEP_S),
+    )
+    with page:
+        parts = _layout(engine)
+        # First: of two events with one name, the first keeps it.
+        publish(engine)
+        _wire(page, parts, Chat(engine))
+    return page
+
+
+def _layout(engine: Engine) -> Parts:
+    words = translations()
+    stored = gr.BrowserState(
+        Conversation().stored(), storage_key=STORAGE_KEY, secret=STORAGE_SECRET
+    )
+    timer = gr.Timer(STATUS_PERIOD_S)
+    with gr.Row(elem_id="top"):
+        gr.HTML("<h1>ORION</h1>", elem_id="brand", padding=False)
+        status = gr.HTML(elem_id="status", padding=False)
+    chat = gr.Chatbot(
+        elem_id="chat",
+        label=words("chat.label"),
+        show_label=False,
+        placeholder=words("chat.empty"),
+        examples=view.examples(engine.registry, DEFAULT_LOCALE),
+        height=CHAT_HEIGHT,
+        sanitize_html=True,
+        allow_tags=False,
+        latex_delimiters=MATH_DELIMITERS,
+        buttons=["copy"],
+        feedback_options=None,
+        layout="bubble",
+    )
+    chain = gr.HTML(chain_html([], None, DEFAULT_LOCALE), elem_id="chain", padding=False)
+    with gr.Row(elem_id="ask", equal_height=True):
+        box = gr.Textbox(
+            elem_id="box",
+            label=words("input.label"),
+            show_label=False,
+            container=False,
+            placeholder=words("input.placeholder"),
+            lines=1,
+            max_lines=8,
+            scale=1,
+            min_width=0,
+            autofocus=True,
+        )
+        send = gr.Button(
+            words("button.send"),
+            variant="primary",
+            size="md",
+            scale=0,
+            min_width=96,
+            elem_id="send",
+        )
+        stop = gr.Button(
+            words("button.stop"),
+            variant="stop",
+            size="md",
+            scale=0,
+            min_width=96,
+            elem_id="stop",
+            visible=False,
+        )
+    with gr.Row(elem_id="steer", equal_height=True):
+        agent = gr.Dropdown(
+            view.agent_choices(engine.registry, DEFAULT_LOCALE),
+            value=AUTO,
+            label=words("agent.label"),
+            show_label=False,
+            container=False,
+            scale=1,
+            min_width=0,
+            elem_id="agent",
+        )
+        fresh = gr.Button(words("button.new"), size="md", scale=0, min_width=0, elem_id="new")
+    settings = _settings(words)
+    return Parts(
+        status=status,
+        chat=chat,
+        chain=chain,
+        box=box,
+        send=send,
+        stop=stop,
+        fresh=fresh,
+        agent=agent,
+        settings=settings,
+        stored=stored,
+        timer=timer,
+    )
+
+
+def _settings(words: gr.I18n) -> tuple[Any, ...]:
+    """System prompt, max tokens, temperature, top-p, seed; empty means the agent's own."""
+
+    def number(name: str, *, step: float, precision: int | None = None) -> Any:
+        return gr.Number(
+            None,
+            label=words(f"settings.{name}"),
+            info=words(f"settings.{name}.info"),
+            placeholder=words("settings.default"),
+            step=step,
+            precision=precision,
+            min_width=130,
+            elem_id=name.replace("_", "-"),
+        )
+
+    with gr.Accordion(words("settings.label"), open=False, elem_id="settings"):
+        system_prompt = gr.Textbox(
+            "",
+            label=words("settings.system_prompt"),
+            info=words("settings.system_prompt.info"),
+            lines=2,
+            max_lines=8,
+            elem_id="system-prompt",
+        )
+        with gr.Row():
+            return (
+                system_prompt,
+                number("max_tokens", step=1, precision=0),
+                number("temperature", step=0.1),
+                number("top_p", step=0.05),
+                number("seed", step=1, precision=0),
+            )
+
+
+def _wire(page: gr.Blocks, parts: Parts, chat: Chat) -> None:
+    asking = [parts.box, parts.stored, parts.agent, *parts.settings]
+    telling = [parts.box, parts.chat, parts.stored, parts.chain, parts.send, parts.stop]
+    sent = gr.on([parts.box.submit, parts.send.click], chat.send, asking, telling, **HIDDEN)
+    chosen = parts.chat.example_select(_example, None, parts.box, queue=False, **HIDDEN)
+    offered = chosen.then(chat.send, asking, telling, **HIDDEN)
+    parts.stop.click(chat.stop, queue=False, **HIDDEN)
+    gr.on(
+        [parts.fresh.click, parts.chat.clear],
+        chat.clear,
+        None,
+        [parts.chat, parts.stored, parts.chain, parts.send, parts.stop],
+        cancels=[sent, offered],
+        queue=False,
+        **HIDDEN,
+    )
+    page.load(
+        chat.arrive,
+        parts.stored,
+        [parts.chat, parts.agent, parts.chain, parts.status],
+        queue=False,
+        **HIDDEN,
+    )
+    parts.timer.tick(chat.status, None, parts.status, queue=False, **HIDDEN)
+    page.unload(chat.leave)
+
+
+def _example(picked: gr.SelectData) -> str:
+    return str(picked.value["text"])

@@ -1,0 +1,446 @@
+"""`/v1/chat/completions` over a scripted engine: answers, streams, errors, leaving."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from orion.errors import (
+    AgentLoadError,
+    ContextTooLongError,
+    DeadlineExceededError,
+    GenerationError,
+    InvalidQueryError,
+    OverloadedError,
+    ShuttingDownError,
+    TooLargeError,
+    UnauthorizedError,
+    UnknownAgentError,
+    WeightsMissingError,
+    WorkerDiedError,
+)
+from orion.types import FinishReason
+from tests.fakes.asgi import ASK, AsgiClient, chat_body, client_of, post_chat
+from tests.fakes.engine import (
+    MODEL,
+    Call,
+    Endless,
+    Gated,
+    ScriptedEngine,
+    answering,
+    failing,
+    opening,
+    raising,
+)
+
+STREAM = {**ASK, "stream": True}
+PATH = "/v1/chat/completions"
+
+
+def api_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if "orion-api" in thread.name]
+
+
+class TestWholeAnswer:
+    def test_answer_has_the_protocols_shape(self):
+        """Text, reason, usage, and how it came about."""
+        reply = post_chat(client_of(ScriptedEngine()), ASK)
+
+        body = reply.json()
+        choice = body["choices"][0]
+        assert reply.status == 200
+        assert body["object"] == "chat.completion"
+        assert body["model"] == MODEL
+        assert choice["message"] == {
+            "role": "assistant",
+            "content": "Hello, world",
+            "refusal": None,
+        }
+        assert choice["finish_reason"] == "stop"
+        assert body["usage"]["total_tokens"] == 12
+        assert body["usage"]["prompt_tokens_details"]["cached_tokens"] == 2
+        assert body["orion"]["agent"] == "code-agent"
+        assert body["orion"]["states"][-1] == "success"
+        assert "text" not in body["orion"]
+
+    def test_request_id_is_the_engines(self):
+        """The header, the id of the answer and the engine's id are one."""
+        engine = ScriptedEngine()
+
+        reply = post_chat(client_of(engine), ASK)
+
+        request_id = reply.headers["x-request-id"]
+        assert engine.calls[0].request_id == request_id
+        assert reply.json()["id"] == f"chatcmpl-{request_id}"
+        assert reply.json()["orion"]["request_id"] == request_id
+
+    def test_length_is_told(self):
+        """An answer that was cut says so."""
+        engine = ScriptedEngine(answering("a", finish=FinishReason.LENGTH))
+
+        assert post_chat(client_of(engine), ASK).json()["choices"][0]["finish_reason"] == "length"
+
+    def test_text_comes_back_as_the_model_wrote_it(self):
+        """Nothing is lost between the engine and the JSON."""
+        text = 'é "quoted" </script> \u2028 \U0001f600 \\ \n'
+
+        reply = post_chat(client_of(ScriptedEngine(answering(text))), ASK)
+
+        assert reply.json()["choices"][0]["message"]["content"] == text
+
+    def test_answer_cancelled_elsewhere_is_an_error(self):
+        """Half an answer is not sold as a whole one."""
+        engine = ScriptedEngine(answering("half", finish=FinishReason.CANCELLED))
+
+        reply = post_chat(client_of(engine), ASK)
+
+        assert (reply.status, reply.error["code"]) == (499, "cancelled")
+
+
+class TestStreamedAnswer:
+    def test_pieces_make_the_answer(self):
+        """Role first, then text, then the reason, then `[DONE]`."""
+        gated = Gated("Hel", "lo", " you")
+        client = client_of(ScriptedEngine(gated))
+        gated.release()
+
+        reply = post_chat(client, STREAM, on_part=lambda _: gated.release())
+
+        chunks = reply.chunks()
+        deltas = [chunk["choices"][0]["delta"] for chunk in chunks[:-1]]
+        assert reply.headers["content-type"].startswith("text/event-stream")
+        assert deltas[0] == {"role": "assistant", "content": "Hel"}
+        assert "".join(delta.get("content", "") for delta in deltas) == "Hello you"
+        assert all("role" not in delta for delta in deltas[1:])
+        assert chunks[-1] == "[DONE]"
+        assert chunks[-2]["choices"][0]["finish_reason"] == "stop"
+        assert chunks[-2]["orion"]["runtime"] == "llamacpp"
+        assert {chunk["model"] for chunk in chunks[:-1]} == {MODEL}
+        assert len({chunk["id"] for chunk in chunks[:-1]}) == 1
+        assert reply.complete
+
+    def test_burst_travels_as_one_piece(self):
+        """What piled up while a write was under way is one chunk."""
+        gated = Gated("a", "b", "c", "d")
+        client = client_of(ScriptedEngine(gated))
+        gated.release(5)
+
+        reply = post_chat(client, STREAM)
+
+        assert len(reply.chunks()) <= 4
+
+    def test_usage_comes_last_when_asked_for(self):
+        """Null in every chunk before, as the protocol has it."""
+        body = {**STREAM, "stream_options": {"include_usage": True}}
+
+        *before, last, done = post_chat(client_of(ScriptedEngine()), body).chunks()
+
+        assert [chunk["usage"] for chunk in before] == [None] * len(before)
+        assert last["choices"] == []
+        assert last["usage"]["completion_tokens"] == 5
+        assert done == "[DONE]"
+
+    def test_usage_is_left_out_otherwise(self):
+        """A client that did not ask is not surprised."""
+        chunks = post_chat(client_of(ScriptedEngine()), STREAM).chunks()
+
+        assert all("usage" not in chunk for chunk in chunks[:-1])
+
+    def test_empty_answer_is_a_stream_with_an_end(self):
+        """A model that says nothing said nothing, properly."""
+        reply = post_chat(client_of(ScriptedEngine(answering())), STREAM)
+
+        assert reply.status == 200
+        assert [chunk["choices"][0]["finish_reason"] for chunk in reply.chunks()[:-1]] == [
+            None,
+            "stop",
+        ]
+
+    def test_stream_cancelled_elsewhere_just_ends(self):
+        """The text stays, no reason is claimed, `orion` says what happened."""
+        engine = ScriptedEngine(answering("half", finish=FinishReason.CANCELLED))
+
+        *_, last, done = post_chat(client_of(engine), STREAM).chunks()
+
+        assert last["choices"][0]["finish_reason"] is None
+        assert last["orion"]["finish_reason"] == "cancelled"
+        assert done == "[DONE]"
+
+    def test_failure_after_text_is_an_error_chunk(self):
+        """What was delivered stays; the error says the rest will not come."""
+        engine = ScriptedEngine(failing(WorkerDiedError(model="m", exit_code=-9), after="half"))
+
+        reply = post_chat(client_of(engine), STREAM)
+
+        first, last = reply.chunks()
+        assert reply.status == 200
+        assert reply.complete
+        assert first["choices"][0]["delta"]["content"] == "half"
+        assert last["error"]["code"] == "worker_died"
+        assert last["error"]["type"] == "server_error"
+        assert last["orion"]["partial"] is True
+
+
+class TestErrors:
+    @pytest.mark.parametrize("streamed", [False, True])
+    @pytest.mark.parametrize(
+        ("error", "status", "kind", "param"),
+        [
+            (
+                InvalidQueryError(field="message", reason="is empty"),
+                400,
+                "invalid_request_error",
+                "messages[0].content",
+            ),
+            (
+                InvalidQueryError(field="temperature", reason="is 99"),
+                400,
+                "invalid_request_error",
+                "temperature",
+            ),
+            (UnknownAgentError(name="x", known="y"), 404, "invalid_request_error", "model"),
+            (
+                ContextTooLongError(prompt_tokens=9, context_tokens=8),
+                400,
+                "invalid_request_error",
+                "messages",
+            ),
+            (
+                TooLargeError(field="history", size=9, limit=8, unit="messages"),
+                413,
+                "invalid_request_error",
+                "messages",
+            ),
+            (UnauthorizedError(), 401, "authentication_error", None),
+            (OverloadedError(queue_max=2, retry_after_s=2.4), 503, "server_error", None),
+            (ShuttingDownError(), 503, "server_error", None),
+            (DeadlineExceededError(phase="prefill", limit_s=9), 504, "server_error", None),
+            (AgentLoadError(model="m", reason="r"), 503, "server_error", None),
+            (WeightsMissingError(model="m", file="f", hint="h"), 503, "server_error", None),
+            (GenerationError(reason="r"), 500, "server_error", None),
+        ],
+    )
+    def test_error_before_text_is_a_real_status(self, error, status, kind, param, streamed):
+        """Streaming or not, the client sees the status, the code and the parameter."""
+        engine = ScriptedEngine(failing(error))
+
+        reply = post_chat(client_of(engine), {**ASK, "stream": streamed})
+
+        assert reply.status == status
+        assert set(reply.json()) == {"error"}
+        assert set(reply.error) == {"message", "type", "param", "code"}
+        assert (reply.error["type"], reply.error["param"]) == (kind, param)
+        assert reply.error["code"] == error.code
+        assert reply.headers["x-should-retry"] == ("true" if error.retryable else "false")
+        assert reply.headers["x-request-id"]
+
+    @pytest.mark.parametrize(
+        ("field", "named"),
+        [
+            ("message", "messages[4].content"),
+            ("history[1].content", "messages[3].content"),
+            ("history[0]", "messages[2]"),
+            ("history", "messages"),
+            ("system_prompt", "messages[0].content"),
+            ("agent", "model"),
+            ("max_tokens", "max_completion_tokens"),
+            ("top_p", "top_p"),
+        ],
+    )
+    def test_engines_field_is_named_as_the_client_sent_it(self, field, named):
+        """The caller never reads a name they did not send."""
+        engine = ScriptedEngine(failing(InvalidQueryError(field=field, reason="is odd")))
+        roles = ("system", "developer", "user", "assistant", "user")
+        messages = [{"role": role, "content": "x"} for role in roles]
+
+        reply = post_chat(client_of(engine), {"messages": messages, "max_completion_tokens": 4})
+
+        assert reply.error["param"] == named
+        assert reply.error["message"] == f"`{named}` is odd."
+
+    @pytest.mark.parametrize(
+        ("error", "header"),
+        [
+            (OverloadedError(queue_max=2, retry_after_s=2.4), "3"),
+            (OverloadedError(queue_max=2, retry_after_s=0.1), "1"),
+            (ShuttingDownError(), "1"),
+            (WeightsMissingError(model="m", file="f", hint="h"), None),
+            (GenerationError(reason="r"), None),
+        ],
+    )
+    def test_retry_after_is_whole_seconds_where_waiting_helps(self, error, header):
+        """Only a refusal that will pass by itself says when."""
+        reply = post_chat(client_of(ScriptedEngine(failing(error))), ASK)
+
+        assert reply.headers.get("retry-after") == header
+
+    @pytest.mark.parametrize("streamed", [False, True])
+    def test_bug_in_the_engine_shows_nothing_of_itself(self, streamed):
+        """A plain 500: no exception text, no trace."""
+        engine = ScriptedEngine(raising(ValueError("secret /path")))
+
+        reply = post_chat(client_of(engine), {**ASK, "stream": streamed})
+
+        assert (reply.status, reply.error["code"]) == (500, "orion")
+        assert b"secret" not in reply.body
+        assert b"Traceback" not in reply.body
+
+    def test_engine_that_just_stops_is_an_error(self):
+        """A stream without a last event does not hang the client."""
+        reply = post_chat(client_of(ScriptedEngine(opening)), ASK)
+
+        assert (reply.status, reply.error["code"]) == (500, "generation_failed")
+
+    def test_refused_parameter_never_reaches_the_engine(self):
+        """Checked at the door."""
+        engine = ScriptedEngine()
+
+        reply = post_chat(client_of(engine), {**ASK, "n": 2})
+
+        assert (reply.status, reply.error["param"], engine.calls) == (400, "n", [])
+
+
+async def leave_after(client: AsgiClient, endless: Endless, *, after_text: bool) -> None:
+    gone = asyncio.Event()
+
+    def on_part(_: bytes) -> None:
+        if after_text:
+            gone.set()
+
+    asking = asyncio.create_task(
+        client.exchange("POST", PATH, **chat_body(STREAM), on_part=on_part, gone=gone)
+    )
+    if not after_text:
+        await asyncio.to_thread(endless.started.wait, 5)
+        gone.set()
+    await asking
+
+
+class TestLeaving:
+    @pytest.mark.parametrize(("silent", "after_text"), [(False, True), (True, False)])
+    def test_client_that_leaves_closes_the_engines_stream(self, silent, after_text):
+        """Within the text or while waiting for it: half a second at most."""
+        endless = Endless(silent=silent)
+        engine = ScriptedEngine(endless)
+
+        asyncio.run(leave_after(client_of(engine), endless, after_text=after_text))
+
+        assert engine.closed.wait(0.5)
+        assert engine.cancelled == [engine.calls[0].request_id]
+
+    def test_answer_that_ended_is_not_cancelled(self):
+        """Only a client that leaves early cancels."""
+        engine = ScriptedEngine()
+
+        post_chat(client_of(engine), STREAM)
+        post_chat(client_of(engine), ASK)
+
+        assert engine.cancelled == []
+
+    def test_task_that_is_cancelled_closes_the_engines_stream(self):
+        """The server stopping counts as the client leaving."""
+        endless = Endless()
+        engine = ScriptedEngine(endless)
+        client = client_of(engine)
+
+        async def cancel_it() -> None:
+            asking = asyncio.create_task(client.exchange("POST", PATH, **chat_body(STREAM)))
+            await asyncio.to_thread(endless.started.wait, 5)
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+
+        asyncio.run(cancel_it())
+
+        assert engine.closed.wait(0.5)
+
+    def test_loop_that_ends_lets_the_stream_go(self):
+        """A closed event loop is nobody listening."""
+        endless = Endless()
+        engine = ScriptedEngine(endless)
+        client = client_of(engine)
+        loop = asyncio.new_event_loop()
+
+        async def ask() -> None:
+            task = asyncio.create_task(client.exchange("POST", PATH, **chat_body(STREAM)))
+            await asyncio.to_thread(endless.started.wait, 5)
+            task.cancel()
+
+        loop.run_until_complete(ask())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+        assert engine.closed.wait(0.5)
+
+    def test_nothing_is_left_after_many_who_left(self):
+        """Places come back, tasks end, threads stay few."""
+        client_engine = ScriptedEngine(Endless(), queue_max=0, worker={"slots": 1})
+        client = client_of(client_engine)
+
+        async def many() -> set[asyncio.Task]:
+            for _ in range(12):
+                endless = Endless()
+                client_engine.script = endless
+                client_engine.closed.clear()
+                await leave_after(client, endless, after_text=True)
+                await asyncio.to_thread(client_engine.closed.wait, 1)
+            await asyncio.sleep(0)
+            return asyncio.all_tasks() - {asyncio.current_task()}
+
+        before = len(api_threads())
+        left = asyncio.run(many())
+        client_engine.script = answering("still here")
+
+        assert left == set()
+        assert len(api_threads()) - before <= 5
+        assert post_chat(client, ASK).status == 200
+
+
+class TestCapacity:
+    def test_more_streams_than_places_are_refused_with_a_retry_time(self):
+        """One worker, one slot, no queue, and the four to spare: the sixth is refused."""
+        endless = Endless()
+        engine = ScriptedEngine(endless, queue_max=0, worker={"slots": 1})
+        client = client_of(engine)
+
+        async def crowd() -> tuple:
+            gone = asyncio.Event()
+            inside = [
+                asyncio.create_task(client.exchange("POST", PATH, **chat_body(STREAM), gone=gone))
+                for _ in range(5)
+            ]
+            for _ in inside:
+                await asyncio.to_thread(engine.entered.acquire, timeout=5)
+            refused = await client.exchange("POST", PATH, **chat_body(ASK))
+            gone.set()
+            await asyncio.gather(*inside)
+            return refused, [task.result() for task in inside]
+
+        refused, inside = asyncio.run(crowd())
+
+        assert (refused.status, refused.error["code"]) == (503, "overloaded")
+        assert refused.headers["retry-after"] == "1"
+        assert all(reply.status in (0, 200) for reply in inside)
+
+    def test_many_answers_at_once_do_not_mix(self):
+        """Each client gets its own text."""
+
+        def echo(call: Call):
+            return answering(*str(call.text))(call)
+
+        client = client_of(ScriptedEngine(echo))
+        questions = [f"question {number}" for number in range(15)]
+
+        async def ask_all() -> list:
+            bodies = [
+                chat_body({**ASK, "messages": [{"role": "user", "content": question}]})
+                for question in questions
+            ]
+            return await asyncio.gather(*(client.exchange("POST", PATH, **b) for b in bodies))
+
+        replies = asyncio.run(ask_all())
+
+        texts = [reply.json()["choices"][0]["message"]["content"] for reply in replies]
+        assert texts == questions
