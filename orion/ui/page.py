@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,25 @@ if TYPE_CHECKING:
 
 STATUS_PERIOD_S = 3.0
 CACHE_SWEEP_S = 3600
+QUEUE_LOOK_S = 0.01
+PROGRESS_LOOK_S = 0.5
 CHAT_HEIGHT = "var(--chat-height)"
 HIDDEN = {"api_visibility": "private", "show_progress": "hidden"}
+
+
+class Page(gr.Blocks):
+    """Blocks whose queue sleeps when there is nothing to do."""
+
+    def queue(self, *args: Any, **kwargs: Any) -> Page:
+        """As `Blocks.queue`, without a thousand wake-ups and a table of statistics."""
+        super().queue(*args, **kwargs)
+        # Looking every millisecond takes 5 % of a core from the model, day and night.
+        self._queue.sleep_when_free = QUEUE_LOOK_S
+        self._queue.progress_update_sleep_when_free = PROGRESS_LOOK_S
+        # After each event a data frame over the last ten thousand, for a page that is off.
+        self._queue.ANALYTICS_MAX_EVENTS = 1
+        self._queue.ANAYLTICS_CACHE_FREQUENCY = sys.maxsize
+        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +63,7 @@ class Parts:
 
 def build_page(engine: Engine) -> gr.Blocks:
     """The page and the endpoints of `engine`; ready for `queue` and `launch`."""
-    page = gr.Blocks(
+    page = Page(
         title="ORION",
         analytics_enabled=False,
         delete_cache=(CACHE_SWEEP_S, CACHE_SWEEP_S),

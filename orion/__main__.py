@@ -1,0 +1,23 @@
+"""`python -m orion`: the command line, and the one command that needs the page."""
+
+from __future__ import annotations
+
+import sys
+
+from orion.cli import app, main
+
+
+@app.command()
+def serve(host: str | None = None, port: int | None = None) -> None:
+    """Start the app: page, Gradio endpoints and /v1 on one port. Ctrl-C stops it."""
+    from orion.serve import serve as serve_until_stopped
+    from orion.settings import Settings
+
+    given = {"host": host, "port": port}
+    serve_until_stopped(
+        Settings(**{name: value for name, value in given.items() if value is not None})
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""The app: the page, its endpoints and the HTTP routes on one port, until a signal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from orion.build import build_engine
+from orion.errors import PortTakenError
+from orion.settings import Settings, quiet_environment, space_environment
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from orion.engine import Engine
+
+_FLUSH_LIMIT_S = 1.0
+_FLUSH_S = 0.2
+_EVERYWHERE = "0.0.0.0"  # noqa: S104 - inside a Space the proxy is in front
+
+
+def serve(settings: Settings | None = None) -> int:
+    """Serve until SIGTERM or Ctrl-C, then end every answer and every child; returns 0.
+
+    Raises:
+        RegistryError: `models.json` is refused.
+        PortTakenError: Another program listens there.
+    """
+    quiet_environment()
+    settings = _on_a_space(settings or Settings())
+    stop = _Stop()
+    port = _free_port(settings.host, settings.port)
+    engine = build_engine(settings)
+    try:
+        if settings.preload:
+            engine.preload()  # its process starts while Gradio is being imported here
+        _serve(engine, settings.host, port, stop)
+    finally:
+        engine.shutdown()
+    return 0
+
+
+def _serve(engine: Engine, host: str, port: int, stop: _Stop) -> None:
+    from orion.api import routes
+    from orion.ui import build_page, launch_options, queue_options
+
+    page = build_page(engine)
+    page.queue(**queue_options(engine))
+    try:
+        page.launch(**launch_options(engine, routes(engine)), server_name=host, server_port=port)
+    except OSError as error:
+        raise PortTakenError(host=host, port=port) from error
+    try:
+        shown = "127.0.0.1" if host == _EVERYWHERE else host
+        print(f"ORION answers on http://{shown}:{port}", file=sys.stderr, flush=True)  # noqa: T201
+        engine.keep_spares()
+        stop.wait()
+        print("ORION is stopping: answers under way may end.", file=sys.stderr, flush=True)  # noqa: T201
+        engine.shutdown()
+        _let_streams_flush(engine)
+    finally:
+        page.close(verbose=False)
+
+
+class _Stop:
+    """The first signal asks to stop, the second leaves at once. Main thread only."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self._asked.is_set():
+            os._exit(128 + number)  # the children end with their pipes
+        self._asked.set()
+
+    def wait(self) -> None:
+        """Until a signal came."""
+        self._asked.wait()
+
+
+def _let_streams_flush(engine: Engine) -> None:
+    """Give the last words of ended answers time to leave through their connections."""
+    until_s = time.monotonic() + _FLUSH_LIMIT_S
+    while engine.stats()["requests"]["in_flight"] and time.monotonic() < until_s:
+        time.sleep(0.02)
+    time.sleep(_FLUSH_S)
+
+
+def _on_a_space(settings: Settings) -> Settings:
+    if "SPACE_ID" in space_environment() and "host" not in settings.model_fields_set:
+        return settings.model_copy(update={"host": _EVERYWHERE})
+    return settings
+
+
+def _free_port(host: str, port: int) -> int:
+    """`port` if it is free, or a free one for 0; told now, not after a long import."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PortTakenError(host=host, port=port) from error
+        return int(probe.getsockname()[1])

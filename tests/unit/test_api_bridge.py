@@ -1,0 +1,139 @@
+"""The edges of bridge and endpoint that no well-behaved server reaches."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Any
+
+import pytest
+
+from orion.api.bridge import EventBridge, EventFeed
+from orion.api.endpoint import Endpoint, Exchange
+from orion.api.wire import Problem
+from orion.errors import OrionError, ShuttingDownError
+from tests.fakes.asgi import AsgiClient
+from tests.fakes.engine import Call, Endless, ScriptedEngine, delta
+
+CALL = Call("x", {"request_id": "r"})
+
+
+class TestEventFeed:
+    def test_event_for_a_closed_loop_abandons_the_feed(self):
+        """The thread learns that the server has gone and closes its stream."""
+        cancelled: list[str] = []
+
+        async def make() -> EventFeed:
+            return EventFeed(lambda: cancelled.append("r"))
+
+        feed = asyncio.run(make())
+
+        feed.put(delta(CALL, "late"))
+
+        assert feed.abandoned
+        assert cancelled == []
+
+    def test_abandoning_twice_cancels_once(self):
+        """The watcher and the end of the request may both do it."""
+        cancelled: list[str] = []
+
+        async def abandon() -> None:
+            feed = EventFeed(lambda: cancelled.append("r"))
+            feed.abandon()
+            feed.abandon()
+
+        asyncio.run(abandon())
+
+        assert cancelled == ["r"]
+
+    def test_text_put_in_many_pieces_is_one_batch(self):
+        """Order is kept, nothing is lost, one wake-up."""
+
+        async def take() -> str:
+            feed = EventFeed(lambda: None)
+            for piece in ("a", "b", "c"):
+                await asyncio.to_thread(feed.put, delta(CALL, piece))
+            return (await feed.batch()).text
+
+        assert asyncio.run(take()) == "abc"
+
+
+class TestEventBridge:
+    def test_stream_after_the_pool_has_ended_is_refused(self):
+        """A request at the very end of the process gets an error, its place comes back."""
+        bridge = EventBridge(ScriptedEngine(), capacity=1)
+        bridge._threads.shutdown()
+
+        async def ask() -> None:
+            bridge.open(request_id="r", text="x")
+
+        for _ in range(2):
+            with pytest.raises(ShuttingDownError):
+                asyncio.run(ask())
+
+    def test_loop_that_dies_under_a_stream_frees_its_place(self):
+        """No goodbye is needed: the next event finds nobody."""
+        endless = Endless()
+        engine = ScriptedEngine(endless)
+        bridge = EventBridge(engine, capacity=1)
+
+        async def ask_and_vanish() -> None:
+            bridge.open(request_id="r", text="x")
+            await asyncio.to_thread(endless.started.wait, 5)
+
+        asyncio.run(ask_and_vanish())
+
+        assert engine.closed.wait(0.5)
+
+
+class TestEndpoint:
+    @pytest.mark.parametrize("error", [ValueError("inside"), OrionError()])
+    def test_failure_after_the_headers_breaks_the_connection(self, error):
+        """A second status line would be worse than a cut: the server closes."""
+
+        async def broken(exchange: Exchange) -> None:
+            await exchange.start(200, {})
+            raise error
+
+        with pytest.raises(type(error)):
+            AsgiClient(Endpoint({"GET": broken}))("GET", "/")
+
+    @pytest.mark.parametrize(
+        ("status", "retryable", "after_s", "header"),
+        [
+            (429, True, None, "1"),
+            (429, True, 7.2, "8"),
+            (503, True, None, "1"),
+            (503, False, None, None),
+            (500, True, None, None),
+        ],
+    )
+    def test_refusal_that_will_pass_says_when(self, status, retryable, after_s, header):
+        """429 and 503 always do; other statuses where the time is known."""
+        problem = Problem(
+            status=status, code="c", message="m", retryable=retryable, retry_after_s=after_s
+        )
+
+        async def refuse(exchange: Exchange) -> None:
+            await exchange.refuse(problem)
+
+        reply = AsgiClient(Endpoint({"GET": refuse}))("GET", "/")
+
+        assert reply.headers.get("retry-after") == header
+        kind: Any = {429: "rate_limit_error"}.get(status, "server_error")
+        assert reply.error["type"] == kind
+
+    def test_reading_away_a_body_has_an_end(self, monkeypatch):
+        """A client that pours for ever is cut off."""
+        monkeypatch.setattr("orion.api.endpoint.LINGER_BYTES", 1000)
+
+        async def refuse(exchange: Exchange) -> None:
+            await exchange.refuse(Problem(status=413, code="c", message="m"))
+
+        client = AsgiClient(Endpoint({"POST": refuse}))
+        length = {"content-length": str(math.floor(1e12))}
+
+        reply = client("POST", "/", body=[b"x" * 100] * 50, headers=length)
+
+        assert reply.complete
+        assert client.parts_read == 10
