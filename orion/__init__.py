@@ -1,9 +1,9 @@
 """ORION: a chat engine for small local language models.
 
-    from orion import Settings, build_engine
+from orion import Settings, build_engine
 
-    with build_engine(Settings()) as engine:
-        print(engine.ask("Write a haiku about rain.").text)
+with build_engine(Settings()) as engine:
+    print(engine.ask("Write a haiku about rain.").text)
 """
 
 from __future__ import annotations

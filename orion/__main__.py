@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from orion.cli import app, main
 
@@ -13,7 +14,7 @@ def serve(host: str | None = None, port: int | None = None) -> None:
     from orion.serve import serve as serve_until_stopped
     from orion.settings import Settings
 
-    given = {"host": host, "port": port}
+    given: dict[str, Any] = {"host": host, "port": port}
     serve_until_stopped(
         Settings(**{name: value for name, value in given.items() if value is not None})
     )

@@ -86,7 +86,7 @@ def build_engine(settings: Settings | None = None) -> Engine:
     return Engine(services, settings, report)
 
 
-def _start_worker(settings: Settings) -> type[SpawnedWorker] | type[InProcessWorker]:
+def _start_worker(settings: Settings) -> type[SpawnedWorker | InProcessWorker]:
     return InProcessWorker if settings.executor is ExecutorChoice.INPROCESS else SpawnedWorker
 
 

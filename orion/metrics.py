@@ -25,7 +25,10 @@ class Metrics:
             "orion_requests", "Requests ended.", ["agent", "outcome"], registry=registry
         )
         self._routes = Counter(
-            "orion_router_decisions", "Routing decisions.", ["agent", "abstained"], registry=registry
+            "orion_router_decisions",
+            "Routing decisions.",
+            ["agent", "abstained"],
+            registry=registry,
         )
         self._tokens = Counter("orion_tokens", "Tokens.", ["kind"], registry=registry)
         self._ttft = Histogram(

@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,7 @@ class EventFeed:
     @property
     def abandoned(self) -> bool:
         """Whether nobody waits for more; the thread reads it after every event."""
-        return self._abandoned
+        return self._abandoned or self._loop.is_closed()
 
     def put(self, event: Carried) -> None:
         """Hand `event` over, waking the loop unless it is already on its way."""
@@ -65,10 +66,8 @@ class EventFeed:
         if self._woken:
             return
         self._woken = True
-        try:
+        with suppress(RuntimeError):  # the loop is closed: `abandoned` says so
             self._loop.call_soon_threadsafe(self._ready.set)
-        except RuntimeError:  # the loop is closed: the server has gone
-            self._abandoned = True
 
     def abandon(self) -> None:
         """Nobody listens any more: end the request, unless it has ended by itself."""

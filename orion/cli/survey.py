@@ -80,19 +80,21 @@ def agent_rows(registry: Registry, models: list[dict[str, Any]]) -> list[dict[st
 
 def models_text(rows: list[dict[str, Any]]) -> str:
     """What may be served as a table, then the names of what is only listed."""
-    lines = [("MODEL", "VARIANT", "SIZE", "HERE", "RUNS")]
-    for row in rows:
-        for variant in row["variants"]:
-            if variant["status"] != "unpinned":
-                lines.append(_variant_cells(row, variant))
+    header: tuple[str, ...] = ("MODEL", "VARIANT", "SIZE", "HERE", "RUNS")
+    body = [
+        _variant_cells(row, variant)
+        for row in rows
+        for variant in row["variants"]
+        if variant["status"] != "unpinned"
+    ]
     listed = [
         row["id"]
         for row in rows
         if all(variant["status"] == "unpinned" for variant in row["variants"])
     ]
     if not listed:
-        return table(lines)
-    return f"{table(lines)}\nListed, never served before they are pinned: {', '.join(listed)}"
+        return table([header, *body])
+    return f"{table([header, *body])}\nListed, never served before they are pinned: {', '.join(listed)}"
 
 
 def _variant_cells(row: dict[str, Any], variant: dict[str, Any]) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
 from orion.dispatcher import Ended, Granted, Ticket, WorkerState
-from orion.engine.report import Report
 from orion.engine.walk import Walk
 from orion.errors import InvalidQueryError, OrionError, ShuttingDownError
 from orion.guardrails import validate
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
+    from orion.engine.report import Report
     from orion.engine.services import Services
     from orion.metrics import Metrics
     from orion.registry import Registry
@@ -125,9 +125,7 @@ class Engine:
         Raises:
             InvalidQueryError: `text` or `history` is no valid input.
         """
-        query = validate(
-            Query(text=text, history=history), names=(), limits=self._services.limits
-        )
+        query = validate(Query(text=text, history=history), names=(), limits=self._services.limits)
         return self._services.router.route(query.text, query.history)
 
     def cancel(self, request_id: str) -> bool:

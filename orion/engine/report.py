@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,9 +30,7 @@ class Report:
         self._profile = profile
         self._began_s = clock.now()
         for key in ("running", "waiting", "capacity"):
-            metrics.gauge(
-                f"orion_requests_{key}", f"Requests: {key}.", lambda key=key: self._count(key)
-            )
+            metrics.gauge(f"orion_requests_{key}", f"Requests: {key}.", partial(self._count, key))
         metrics.gauge("orion_workers_rss_bytes", "Memory of all workers.", self._rss_bytes)
 
     @property

@@ -36,7 +36,7 @@ def encode(frame: Frame) -> bytes:
     """
     name = type(frame).__name__
     try:
-        body = msgpack.packb([name, [getattr(frame, field) for field in _FIELDS[name]]])
+        body: bytes = msgpack.packb([name, [getattr(frame, field) for field in _FIELDS[name]]])
     except UnicodeEncodeError as error:
         msg = f"{name} holds text that is no UTF-8"
         raise FrameError(msg) from error

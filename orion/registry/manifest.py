@@ -65,8 +65,8 @@ def source_of(path: Path) -> SourceFile:
     return SourceFile(name=path.name, size_bytes=path.stat().st_size, sha256=sha256_of(path))
 
 
-def verify_folder(model_id: str, folder: Path, *, memo: HashMemo) -> Manifest:
-    """Check every file of a derived folder against its manifest; none may be extra.
+def verify_folder(model_id: str, folder: Path, *, memo: HashMemo, source_sha256: str) -> Manifest:
+    """Check a derived folder: made from that source, every file as listed, none extra.
 
     Raises:
         WeightsMissingError: The folder is not finished, or a file is gone.
@@ -76,6 +76,13 @@ def verify_folder(model_id: str, folder: Path, *, memo: HashMemo) -> Manifest:
     manifest = read_manifest(folder)
     if manifest is None:
         raise WeightsMissingError(model=model_id, file=MANIFEST, hint=hint)
+    if manifest.source.sha256 != source_sha256:
+        raise BadWeightsError(
+            model=model_id,
+            file=folder.name,
+            expected=f"an import of {source_sha256}",
+            got=f"an import of {manifest.source.sha256}",
+        )
     listed = {entry.path for entry in manifest.files} | {MANIFEST}
     for path in sorted(folder.iterdir()):
         if path.name not in listed or path.is_symlink():
@@ -121,11 +128,11 @@ def discard(folder: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def remove_leftovers(out: Path) -> None:
-    """Delete temporary folders for `out` whose process is gone."""
+def remove_leftovers(out: Path, *, own: bool = False) -> None:
+    """Delete temporary folders for `out` whose process is gone; with `own`, this one's too."""
     for path in out.parent.glob(f".{out.name}{_TEMPORARY}*"):
         pid = path.name.partition(_TEMPORARY)[2].partition("-")[0]
-        if pid.isdigit() and not _is_alive(int(pid)):
+        if pid.isdigit() and ((own and int(pid) == os.getpid()) or not _is_alive(int(pid))):
             shutil.rmtree(path, ignore_errors=True)
 
 

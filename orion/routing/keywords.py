@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from orion.registry import AGENT_IDS, CONVERSATION_AGENT
 from orion.routing import vocabulary
 from orion.routing.language import fold, guess_language
 from orion.types import Message, Role, Route
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 _CODE, _MULTILINGUAL = "code-agent", "multilingual-agent"
 _GROUPS = {

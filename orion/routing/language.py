@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from orion.routing.vocabulary import LANGUAGE_WORDS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _LATIN_SHARE = 0.5
 _TELLING = {"¿": "es", "¡": "es", "ñ": "es", "ß": "de", "ã": "pt", "õ": "pt"}

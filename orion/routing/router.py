@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from orion.types import Message, Route
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orion.types import Message, Route
 
 
 class Router(Protocol):

@@ -31,7 +31,7 @@ REASONING = (
     |how many| |how much| |how long| |how far| |how old| |combien de| |combien d| |combien coute|
     |quel age| |step by step| |etape par etape| |square root| |racine carree| |average speed|
     |vitesse moyenne| |what is the next| |true or false| |vrai ou faux| |if all| |si tous|
-    |au total| |in total| |kilometres par heure| |miles per hour| |plus petit que| |greater than|""",
+    |au total| |in total| |kilometres par heure| |miles per hour| |plus petit que| |more than|""",
     """number nombre sum somme total average moyenne logic logique cost coute costs price prix each
     chacun chaque remaining reste left minutes hours heures km kg meters metres euros dollars
     altogether twice double triple half moitie third tiers fraction ratio speed vitesse age
@@ -41,11 +41,13 @@ REASONING = (
 CREATIVE = (
     """poem poeme haiku story histoire conte tale lyrics chanson song sonnet limerick novel roman
     slogan tagline screenplay scenario plot intrigue villain protagonist rap verse essay
-    dissertation speech discours toast horoscope fable blog newsletter invitation acrostic acrostiche
-    |once upon a time| |il etait une fois| |write a letter| |ecris une lettre| |cover letter|
+    dissertation speech discours toast horoscope fable blog newsletter invitation acrostic
+    acrostiche |once upon a time| |il etait une fois| |write a letter| |ecris une lettre|
+    |cover letter|
     |lettre de motivation| |write an email| |ecris un mail| |ecris un email| |blog post|
     |article de blog| |short story| |fairy tale| |conte de fees| |imagine a| |imagine une|
-    |imagine un| |invent a| |invente une| |invente un| |product description| |titres accrocheurs|""",
+    |imagine un| |invent a| |invente une| |invente un| |product description|
+    |titres accrocheurs|""",
     """write ecris redige rediger compose imagine invent invente creative creatif funny drole
     character personnage dialogue scene title titre titres romantic romantique email mail lettre
     letter announcement annonce birthday anniversaire describe decris story-telling""",

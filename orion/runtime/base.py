@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from orion.types import FinishReason, Message, Sampling
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orion.types import FinishReason, Message, Sampling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,8 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     die_with(options.parent)
-    os.set_inheritable(options.read, False)
-    os.set_inheritable(options.write, False)
+    os.set_inheritable(options.read, False)  # noqa: FBT003 - no keywords taken
+    os.set_inheritable(options.write, False)  # noqa: FBT003
     out = PipeOut(options.write)
     loop = WorkerLoop(
         lambda: make_runtime(options.runtime), out.send, heartbeat_s=options.heartbeat
@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         loop.run(read_frames(options.read))
     except FrameError as error:
-        print(f"orion worker: {error}", file=sys.stderr)
+        print(f"orion worker: {error}", file=sys.stderr)  # noqa: T201 - the parent reads it
     # A library's thread must not keep a worker alive that has nothing left to do.
     watchdog = threading.Timer(_EXIT_LIMIT_S, os._exit, args=(0,))
     watchdog.daemon = True

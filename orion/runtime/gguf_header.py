@@ -19,7 +19,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _STRING, _ARRAY = 8, 9
-_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_SCALARS = {
+    0: "B",
+    1: "b",
+    2: "H",
+    3: "h",
+    4: "I",
+    5: "i",
+    6: "f",
+    7: "?",
+    10: "Q",
+    11: "q",
+    12: "d",
+}
 _U64 = struct.Struct("<Q")
 _U32 = struct.Struct("<I")
 _TOKEN_NORMAL, _TOKEN_BYTE = 1, 6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import importlib
 import json
 import secrets
 import threading
@@ -87,11 +88,8 @@ class LlamaCppRuntime:
 
     def warm_up(self) -> None:
         """Import the library and the template engine."""
-        import jinja2.sandbox
-        import xllamacpp
-
-        assert jinja2.sandbox
-        assert xllamacpp
+        for name in ("jinja2.sandbox", "xllamacpp"):
+            importlib.import_module(name)
 
     def load(self, spec: LoadSpec, progress: Progress) -> LoadedModel:
         """Check the file, map it, and build the prompt machinery around it.

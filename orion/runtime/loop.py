@@ -44,9 +44,7 @@ class JobOutput:
     The first piece never waits. Used by the job's thread only, but for `stop()`.
     """
 
-    def __init__(
-        self, request_id: str, send: Callable[[Frame], None], interval_s: float
-    ) -> None:
+    def __init__(self, request_id: str, send: Callable[[Frame], None], interval_s: float) -> None:
         self._request_id = request_id
         self._send = send
         self._interval_s = interval_s
@@ -129,14 +127,12 @@ class WorkerLoop:
         try:
             runtime = self._make_runtime()
             runtime.warm_up()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a runtime may raise anything; the parent is told
             self._report_load_failure("", error)
             self.exit_code = 3
             return
         self._runtime = runtime
-        self._send(
-            Ready(pid=os.getpid(), runtime=runtime.name, seconds=time.monotonic() - begun_s)
-        )
+        self._send(Ready(pid=os.getpid(), runtime=runtime.name, seconds=time.monotonic() - begun_s))
         self._start(self._beat)
         try:
             for frame in frames:
@@ -180,7 +176,7 @@ class WorkerLoop:
         )
         try:
             loaded = self._runtime.load(spec, self._report_progress)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a runtime may raise anything; the parent is told
             self._report_load_failure(frame.model, error)
             return
         self._send(
@@ -220,7 +216,7 @@ class WorkerLoop:
                     decode_s=done.decode_s,
                 )
             )
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             output.flush()
             detail = "".join(traceback.format_exception(error))[-_DETAIL_CHARS:]
             if not isinstance(error, OrionError):

@@ -2,72 +2,56 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from orion.clock import Clock, MonotonicClock
-from orion.errors import OrionError
 from orion.types import AUTO, Event, FinalEvent, new_request_id
 from orion.ui import view
 from orion.ui.conversation import Conversation, Turn, failed, finished, read_conversation
 from orion.ui.live import Live, paced
 from orion.ui.note import chain_html, status_html
+from orion.ui.running import Running
 from orion.ui.texts import error_message, locale_of
 
 if TYPE_CHECKING:
     from orion.engine import Engine
 
 Update = tuple[Any, ...]
-
-
-@dataclass(slots=True)
-class Running:
-    """The request under way in each browser tab, so that Stop knows which to cancel."""
-
-    _by_tab: dict[str, str] = field(default_factory=dict)
-    _stopped: set[str] = field(default_factory=set)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def began(self, tab: str, request_id: str) -> None:
-        """`request_id` is now what `tab` waits for."""
-        with self._lock:
-            self._by_tab[tab] = request_id
-
-    def ended(self, tab: str, request_id: str) -> None:
-        """Forget it, unless `tab` has begun another."""
-        with self._lock:
-            self._stopped.discard(request_id)
-            if self._by_tab.get(tab) == request_id:
-                del self._by_tab[tab]
-
-    def stop(self, tab: str) -> str | None:
-        """The request of `tab`, marked as stopped."""
-        with self._lock:
-            request_id = self._by_tab.get(tab)
-            if request_id:
-                self._stopped.add(request_id)
-            return request_id
-
-    def is_stopped(self, request_id: str) -> bool:
-        """Whether Stop was pressed, even before the engine knew the request."""
-        return request_id in self._stopped
+Asked = dict[str, str]
 
 
 class Chat:
-    """The page's side of the conversation. Stateless but for which tab runs what."""
+    """The page's side of the conversation. It keeps nothing but which tab runs what.
+
+    A question takes three events: `begin` (message box and buttons), `send` (the stream:
+    only plain values of few components, since Gradio builds a component anew for every
+    update of a property) and `settle` (what the browser keeps).
+    """
 
     def __init__(self, engine: Engine, clock: Clock | None = None) -> None:
         self._engine = engine
         self._clock = clock or MonotonicClock()
         self._running = Running()
 
+    def begin(self, text: object, request: gr.Request) -> Update:
+        """Take a message: box, question, send and stop buttons. One at a time per tab."""
+        text = text.encode("utf-8", "replace").decode("utf-8") if isinstance(text, str) else ""
+        if not text.strip() or self._running.of(_tab(request)):
+            return gr.skip(), None, gr.skip(), gr.skip()
+        asked = {"text": text, "request_id": new_request_id()}
+        self._running.began(_tab(request), asked["request_id"])
+        return "", asked, gr.update(visible=False), gr.update(visible=True)
+
+    def begin_example(self, picked: gr.SelectData, request: gr.Request) -> Update:
+        """Take an example someone clicked; as `begin`."""
+        return self.begin(str(picked.value["text"]), request)
+
     def send(
         self,
-        text: str,
+        asked: Asked | None,
         stored: object,
         agent: str,
         system_prompt: str | None,
@@ -77,23 +61,14 @@ class Chat:
         seed: int | None,
         request: gr.Request,
     ) -> Iterator[Update]:
-        """Ask, and tell the page as it goes.
-
-        Yields:
-            New values of message box, chat, stored conversation, chain, send and stop
-            buttons.
-        """
-        text = text.encode("utf-8", "replace").decode("utf-8") if isinstance(text, str) else ""
-        if not text.strip():
-            yield (gr.skip(),) * 6
+        """Ask, and tell the page as it goes: chat, chain, settled conversation."""
+        if not asked:
             return
-        locale = locale_of(request.headers.get("accept-language"))
+        request_id, tab = asked["request_id"], _tab(request)
         before = read_conversation(stored)
-        request_id, tab = new_request_id(), str(request.session_hash)
-        self._running.began(tab, request_id)
         events = self._stoppable(
             request_id,
-            text,
+            asked["text"],
             agent=agent,
             history=before.history(),
             system_prompt=system_prompt or None,
@@ -105,17 +80,26 @@ class Chat:
             trim_history=True,
         )
         try:
-            yield from self._tell(events, before.asked(text), locale, chosen=agent != AUTO)
+            yield from self._tell(
+                events, before.asked(asked["text"]), _locale(request), chosen=agent != AUTO
+            )
         finally:
             # Closing waits for the step under way; a cancel does not.
             self._engine.cancel(request_id)
             events.close()
             self._running.ended(tab, request_id)
 
-    def _stoppable(self, request_id: str, text: str, **options: Any) -> Generator[Event]:
+    def settle(self, settled: dict[str, Any] | None, request: gr.Request) -> Update:
+        """After the stream: stored conversation, send and stop buttons."""
+        if self._running.of(_tab(request)):
+            return gr.skip(), gr.skip(), gr.skip()
+        return settled or gr.skip(), gr.update(visible=True), gr.update(visible=False)
+
+    def _stoppable(
+        self, request_id: str, text: str, **options: Any
+    ) -> Generator[Event, None, None]:
         """The engine's stream, and a Stop that came before the engine knew the request."""
-        events = self._engine.stream(text, **options, request_id=request_id)
-        for event in events:
+        for event in self._engine.stream(text, **options, request_id=request_id):
             if self._running.is_stopped(request_id):
                 self._engine.cancel(request_id)
             yield event
@@ -123,49 +107,40 @@ class Chat:
     def _tell(
         self, events: Iterator[Event], asked: Conversation, locale: str, *, chosen: bool
     ) -> Iterator[Update]:
-        settled = view.messages(Conversation(turns=asked.turns[:-1]), locale)
+        earlier = view.messages(Conversation(turns=asked.turns[:-1]), locale)
         question = asked.turns[-1].question
-        shown_question = view.question_message(question)
-        live = Live()
-        chat = [*settled, *view.live_messages(shown_question, live, locale)]
-        yield (
-            "",
-            chat,
-            gr.skip(),
-            chain_html([], None, locale),
-            gr.update(visible=False),
-            gr.update(visible=True),
-        )
+        said = view.question_message(question)
+        yield [*earlier, *view.live_messages(said, Live(), locale)], _chain(Live(), locale), None
         for live in paced(events, self._clock):
-            chain = chain_html(live.states, live.progress, locale)
             if live.end is None:
-                chat = [*settled, *view.live_messages(shown_question, live, locale)]
-                yield gr.skip(), chat, gr.skip(), chain, gr.skip(), gr.skip()
+                chat = [*earlier, *view.live_messages(said, live, locale)]
+                yield chat, _chain(live, locale), None
                 continue
             turn = _settled(question, live, locale, chosen=chosen)
-            chat = [*settled, *view.turn_messages(turn, locale)]
-            after = asked.settled(turn).stored()
-            yield gr.skip(), chat, after, chain, gr.update(visible=True), gr.update(visible=False)
+            chat = [*earlier, *view.turn_messages(turn, locale)]
+            yield chat, _chain(live, locale), asked.settled(turn).stored()
 
     def stop(self, request: gr.Request) -> None:
         """Cancel what this tab waits for, at once; its stream then ends by itself."""
-        if request_id := self._running.stop(str(request.session_hash)):
+        if request_id := self._running.stop(_tab(request)):
             self._engine.cancel(request_id)
 
     def leave(self, request: gr.Request) -> None:
         """The tab is gone."""
-        self.stop(request)
+        tab = _tab(request)
+        if request_id := self._running.of(tab):
+            self._engine.cancel(request_id)
+            self._running.ended(tab, request_id)
 
     def clear(self, request: gr.Request) -> Update:
         """An empty conversation: chat, stored conversation, chain, send and stop buttons."""
-        self.stop(request)
-        chain = chain_html([], None, locale_of(request.headers.get("accept-language")))
-        shown, hidden = gr.update(visible=True), gr.update(visible=False)
-        return [], Conversation().stored(), chain, shown, hidden
+        self.leave(request)
+        chain = _chain(Live(), _locale(request))
+        return [], Conversation().stored(), chain, gr.update(visible=True), gr.update(visible=False)
 
     def arrive(self, stored: object, request: gr.Request) -> Update:
         """What a page shows when it opens: chat with examples, agent picker, chain, status."""
-        locale = locale_of(request.headers.get("accept-language"))
+        locale = _locale(request)
         registry = self._engine.registry
         return (
             gr.update(
@@ -173,17 +148,25 @@ class Chat:
                 examples=view.examples(registry, locale),
             ),
             gr.update(choices=view.agent_choices(registry, locale)),
-            chain_html([], None, locale),
+            _chain(Live(), locale),
             self.status(request),
         )
 
     def status(self, request: gr.Request) -> str:
         """The line at the top."""
-        locale = locale_of(request.headers.get("accept-language"))
-        try:
-            return status_html(self._engine.health(), self._engine.stats(), locale)
-        except OrionError:
-            return status_html({"status": "down"}, {}, locale)
+        return status_html(self._engine.health(), self._engine.stats(), _locale(request))
+
+
+def _tab(request: gr.Request) -> str:
+    return str(request.session_hash)
+
+
+def _locale(request: gr.Request) -> str:
+    return locale_of(request.headers.get("accept-language"))
+
+
+def _chain(live: Live, locale: str) -> str:
+    return chain_html(live.states, live.progress, locale)
 
 
 def _settled(question: str, live: Live, locale: str, *, chosen: bool) -> Turn:

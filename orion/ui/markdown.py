@@ -114,17 +114,19 @@ def _special(text: str, start: int, ticks: dict[int, list[int]], dead: set[str])
             end = _span_end(text, start, ticks)
             return text[start:end], end
         case "\\":
-            if text.startswith(("\\(", "\\["), start):
-                return _latex(text, start, dead)
-            return text[start : start + 2], start + 2
+            return _backslash(text, start, dead)
         case "$":
             return _dollars(text, start, dead)
         case "<":
-            if link := _LINK.match(text, start):
-                return link[0], link.end()
-            return ("\\<" if _OPENS_TAG.match(text, start) else "<"), start + 1
+            return _angle(text, start)
         case _:
             return ("\\!" if text.startswith("![", start) else "!"), start + 1
+
+
+def _angle(text: str, start: int) -> tuple[str, int]:
+    if link := _LINK.match(text, start):
+        return link[0], link.end()
+    return ("\\<" if _OPENS_TAG.match(text, start) else "<"), start + 1
 
 
 def _tick_runs(text: str) -> dict[int, list[int]]:
@@ -144,7 +146,9 @@ def _span_end(text: str, start: int, ticks: dict[int, list[int]]) -> int:
     return same[following] + width if following < len(same) else run.end()
 
 
-def _latex(text: str, start: int, dead: set[str]) -> tuple[str, int]:
+def _backslash(text: str, start: int, dead: set[str]) -> tuple[str, int]:
+    if not text.startswith(("\\(", "\\["), start):
+        return text[start : start + 2], start + 2
     closer = "\\)" if text[start + 1] == "(" else "\\]"
     end = -1 if closer in dead else text.find(closer, start + 2)
     if end < 0:

@@ -193,31 +193,30 @@ def _settings(words: gr.I18n) -> tuple[Any, ...]:
 
 
 def _wire(page: gr.Blocks, parts: Parts, chat: Chat) -> None:
-    asking = [parts.box, parts.stored, parts.agent, *parts.settings]
-    telling = [parts.box, parts.chat, parts.stored, parts.chain, parts.send, parts.stop]
-    sent = gr.on([parts.box.submit, parts.send.click], chat.send, asking, telling, **HIDDEN)
-    chosen = parts.chat.example_select(_example, None, parts.box, queue=False, **HIDDEN)
-    offered = chosen.then(chat.send, asking, telling, **HIDDEN)
-    parts.stop.click(chat.stop, queue=False, **HIDDEN)
+    asked, settled = gr.State(None), gr.State(None)
+    buttons = [parts.send, parts.stop]
+    began = [parts.box, asked, *buttons]
+    kept = [parts.stored, *buttons]
+    aside: dict[str, Any] = {**HIDDEN, "queue": False}
+    asking = [asked, parts.stored, parts.agent, *parts.settings]
+    streams = []
+    for start in (
+        gr.on([parts.box.submit, parts.send.click], chat.begin, parts.box, began, **aside),
+        parts.chat.example_select(chat.begin_example, None, began, **aside),
+    ):
+        stream = start.then(chat.send, asking, [parts.chat, parts.chain, settled], **HIDDEN)
+        stream.then(chat.settle, settled, kept, **aside)
+        streams.append(stream)
+    parts.stop.click(chat.stop, **aside)
     gr.on(
         [parts.fresh.click, parts.chat.clear],
         chat.clear,
         None,
-        [parts.chat, parts.stored, parts.chain, parts.send, parts.stop],
-        cancels=[sent, offered],
-        queue=False,
-        **HIDDEN,
+        [parts.chat, parts.stored, parts.chain, *buttons],
+        cancels=streams,
+        **aside,
     )
-    page.load(
-        chat.arrive,
-        parts.stored,
-        [parts.chat, parts.agent, parts.chain, parts.status],
-        queue=False,
-        **HIDDEN,
-    )
-    parts.timer.tick(chat.status, None, parts.status, queue=False, **HIDDEN)
+    opening = [parts.chat, parts.agent, parts.chain, parts.status]
+    page.load(chat.arrive, parts.stored, opening, **aside)
+    parts.timer.tick(chat.status, None, parts.status, **aside)
     page.unload(chat.leave)
-
-
-def _example(picked: gr.SelectData) -> str:
-    return str(picked.value["text"])

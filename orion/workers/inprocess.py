@@ -24,9 +24,7 @@ class InProcessWorker:
     more than ask: a thread cannot be ended from outside.
     """
 
-    def __init__(
-        self, worker_id: str, runtime: str, on_frame: OnFrame, on_exit: OnExit
-    ) -> None:
+    def __init__(self, worker_id: str, runtime: str, on_frame: OnFrame, on_exit: OnExit) -> None:
         self.id = worker_id
         self.pid: int | None = None
         self.heartbeat: Heartbeat | None = None

@@ -33,9 +33,7 @@ class SpawnedWorker:
         OSError: The process could not be started.
     """
 
-    def __init__(
-        self, worker_id: str, runtime: str, on_frame: OnFrame, on_exit: OnExit
-    ) -> None:
+    def __init__(self, worker_id: str, runtime: str, on_frame: OnFrame, on_exit: OnExit) -> None:
         self.id = worker_id
         self._on_frame = on_frame
         self._on_exit = on_exit

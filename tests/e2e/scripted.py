@@ -66,9 +66,7 @@ def whole_walk(text: str) -> Script:
         yield StateEvent(request_id=request_id, state=RequestState.ROUTING, elapsed_s=0.001)
         yield RouteEvent(request_id=request_id, route=route_of("code-agent"), model="tiny")
         yield StateEvent(request_id=request_id, state=RequestState.LOADING_AGENT, elapsed_s=0.002)
-        yield ProgressEvent(
-            request_id=request_id, phase="loading_shard", elapsed_s=0.5, ratio=0.4
-        )
+        yield ProgressEvent(request_id=request_id, phase="loading_shard", elapsed_s=0.5, ratio=0.4)
         yield StateEvent(request_id=request_id, state=RequestState.INFERENCING, elapsed_s=0.6)
         yield delta(call, text)
         yield StateEvent(request_id=request_id, state=RequestState.SUCCESS, elapsed_s=1.0)

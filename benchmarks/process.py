@@ -1,0 +1,146 @@
+"""Child processes that are timed, weighed and ended by their id."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from typing import TYPE_CHECKING, Self
+
+import psutil
+
+from orion.settings import PACKAGE_ROOT, worker_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+_END_S = 20.0
+_TAIL_BYTES = 2000
+
+
+class BenchmarkError(Exception):
+    """A measurement could not be taken; the text says why, for people."""
+
+
+class Child:
+    """One process of ours. Use as a context manager: leaving it ends the process.
+
+    Args:
+        command: Arguments after the interpreter.
+        environment: Variables set on top of what workers get (offline, no secrets).
+        talks: Whether its standard input is a pipe.
+
+    Attributes:
+        begun_s: Monotonic moment just before it was started.
+    """
+
+    def __init__(
+        self, *command: str, environment: Mapping[str, str] | None = None, talks: bool = False
+    ) -> None:
+        self._name = " ".join(command)[:80]
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        self.begun_s = time.monotonic()
+        self.process = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=PACKAGE_ROOT,
+            stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env={**worker_environment(), **(environment or {})},
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.end()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.process.pid
+
+    def first_byte_s(self) -> float:
+        """Seconds from the start to its first byte on standard output.
+
+        Raises:
+            BenchmarkError: It ended without a word.
+        """
+        assert self.process.stdout
+        if not os.read(self.process.stdout.fileno(), 1):
+            raise self.failure("it wrote nothing")
+        return time.monotonic() - self.begun_s
+
+    def finished_s(self, limit_s: float = 120.0) -> float:
+        """Seconds from the start to its end with status 0.
+
+        Raises:
+            BenchmarkError: It failed, or took longer than `limit_s`.
+        """
+        try:
+            status = self.process.wait(limit_s)
+        except subprocess.TimeoutExpired as error:
+            reason = f"it is not done after {limit_s:.0f} s"
+            raise self.failure(reason) from error
+        took_s = time.monotonic() - self.begun_s
+        if status:
+            reason = f"exit status {status}"
+            raise self.failure(reason)
+        return took_s
+
+    def failure(self, reason: str) -> BenchmarkError:
+        """An error with the end of what it wrote to standard error."""
+        self._errors.seek(0, os.SEEK_END)
+        self._errors.seek(max(0, self._errors.tell() - _TAIL_BYTES))
+        tail = self._errors.read().decode("utf-8", "replace").strip()
+        return BenchmarkError(f"{self._name}: {reason}\n{tail}".rstrip())
+
+    def end(self) -> None:
+        """SIGTERM, then SIGKILL; returns with the process gone."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        if self.process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self.process.stdin.close()
+        try:
+            self.process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        self._errors.close()
+
+
+def tree_pss_bytes(pid: int) -> int:
+    """Proportional memory of a process and all below it; what is shared counts once."""
+    total = 0
+    for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += process.memory_full_info().pss
+    return total
+
+
+def rss_bytes(pid: int) -> int:
+    """Resident set of one process."""
+    return int(psutil.Process(pid).memory_info().rss)
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time one process has used, all threads, without its children."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
+def child_pids(pid: int) -> set[int]:
+    """The processes below one process."""
+    return {child.pid for child in psutil.Process(pid).children(recursive=True)}

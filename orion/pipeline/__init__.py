@@ -1,0 +1,1 @@
+"""Offline tools over weights: conversion, quantisation. They import tensor libraries."""

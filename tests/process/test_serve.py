@@ -1,0 +1,220 @@
+"""The whole app as a process: started, asked, told to stop, killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from orion.settings import PACKAGE_ROOT
+from tests.conftest import FAKE_RUNTIME
+from tests.process.test_worker_process import is_gone, wait_for
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+
+LONG = {
+    "model": "auto",
+    "stream": True,
+    "max_tokens": 4096,
+    "messages": [{"role": "user", "content": "tokens=100000 delay=0.01"}],
+}
+
+
+class App:
+    """`app.py` in a process of its own, on the fake runtime."""
+
+    def __init__(self, home: Path, **variables: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.temporary = home / "tmp"
+        self.temporary.mkdir(parents=True, exist_ok=True)
+        environment = {
+            **os.environ,
+            "ORION_HOME": str(home / "orion"),
+            "ORION_PORT": str(self.port),
+            "ORION_RUNTIME_CLASS": FAKE_RUNTIME,
+            "TMPDIR": str(self.temporary),
+            **variables,
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "app.py"],
+            cwd=PACKAGE_ROOT,
+            env=environment,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+        self.errors: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr
+        self.errors.extend(self.process.stderr)
+
+    def ready(self) -> bool:
+        """Whether the app came up."""
+        return wait_for(lambda: self.get("/livez") is not None, limit_s=60)
+
+    def get(self, path: str) -> Any:
+        """The JSON at `path`, or None when nothing answers."""
+        try:
+            with urllib.request.urlopen(self.url(path), timeout=5) as answer:
+                return json.loads(answer.read())
+        except OSError:
+            return None
+
+    def url(self, path: str) -> str:
+        """Address of `path`."""
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def children(self) -> list[int]:
+        """Ids of every process below this one."""
+        return [child.pid for child in psutil.Process(self.process.pid).children(recursive=True)]
+
+    def stream(self) -> Any:
+        """An open, very long answer, with its first bytes read."""
+        request = urllib.request.Request(
+            self.url("/v1/chat/completions"),
+            data=json.dumps(LONG).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        answer = urllib.request.urlopen(request, timeout=30)
+        assert answer.readline().startswith(b"data: ")
+        return answer
+
+    def end(self) -> int:
+        """Exit status, once the process is over."""
+        status = self.process.wait(30)
+        self._reader.join(5)
+        if self.process.stderr:
+            self.process.stderr.close()
+        return status
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[App]:
+    """A running app, killed if the test did not end it."""
+    made = App(tmp_path)
+    try:
+        assert made.ready(), made.errors
+        yield made
+    finally:
+        if made.process.poll() is None:
+            made.process.kill()
+        made.end()
+
+
+class TestStopping:
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_a_signal_ends_streams_with_a_message_and_leaves_nothing(
+        self, tmp_path: Path, number: signal.Signals
+    ) -> None:
+        """Exit status 0, the answer under way is told why, no child, no temporary file."""
+        app = App(tmp_path, ORION_DEADLINE__GRACE_S="0.3")
+        assert app.ready(), app.errors
+        stream = app.stream()
+        children = app.children()
+        assert children
+
+        app.process.send_signal(number)
+        rest = stream.read().decode()
+
+        assert app.end() == 0, app.errors
+        assert "shutting_down" in rest
+        assert all(is_gone(pid) for pid in children)
+        assert [str(path) for path in app.temporary.rglob("*") if path.is_file()] == []
+        assert "Traceback" not in "".join(app.errors)
+
+    def test_new_requests_are_refused_while_it_stops(self, tmp_path: Path) -> None:
+        """Within the grace a new question gets 503 with its code, or no connection."""
+        app = App(tmp_path, ORION_DEADLINE__GRACE_S="2")
+        assert app.ready(), app.errors
+        stream = app.stream()
+
+        app.process.terminate()
+        assert wait_for(lambda: app.get("/readyz") is None)
+        request = urllib.request.Request(
+            app.url("/v1/chat/completions"), data=json.dumps({**LONG, "stream": False}).encode()
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                status, body = answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            status, body = error.code, error.read()
+        stream.close()
+
+        assert status == 503
+        assert json.loads(body)["error"]["code"] == "shutting_down"
+        assert app.end() == 0
+
+    def test_a_second_signal_leaves_at_once(self, app: App) -> None:
+        """The grace of ten seconds is cut short, and the children still go."""
+        stream = app.stream()
+        children = app.children()
+
+        app.process.terminate()
+        assert wait_for(lambda: "stopping" in "".join(app.errors))
+        began_s = time.monotonic()
+        app.process.terminate()
+
+        assert app.end() == 128 + signal.SIGTERM
+        assert time.monotonic() - began_s < 2.0
+        assert wait_for(lambda: all(is_gone(pid) for pid in children), limit_s=2.0)
+        stream.close()
+
+    def test_children_go_when_the_app_is_killed(self, app: App) -> None:
+        """kill -9 in mid-answer: every worker is gone within two seconds."""
+        stream = app.stream()
+        children = app.children()
+        assert children
+
+        app.process.kill()
+
+        assert wait_for(lambda: all(is_gone(pid) for pid in children), limit_s=2.0)
+        stream.close()
+
+
+class TestStarting:
+    def test_a_taken_port_is_one_clear_line(self, app: App, tmp_path: Path) -> None:
+        """A second app on the same port ends at once, with the code and a hint."""
+        second = App(tmp_path / "second", ORION_PORT=str(app.port))
+
+        assert second.end() == 1
+        assert "[port_taken]" in "".join(second.errors)
+        assert "Traceback" not in "".join(second.errors)
+        assert app.get("/livez") is not None
+
+    def test_a_broken_registry_is_one_clear_line(self, tmp_path: Path) -> None:
+        """The JSON path and the reason, exit status 1."""
+        broken = tmp_path / "models.json"
+        broken.write_text('{"version": 2}', encoding="utf-8")
+        app = App(tmp_path, ORION_REGISTRY=str(broken))
+
+        assert app.end() == 1
+        line = "".join(app.errors)
+        assert "[bad_registry]" in line
+        assert "$.version" in line
+        assert "Traceback" not in line
+
+    def test_the_page_and_the_probes_answer(self, app: App) -> None:
+        """One port carries the page, the client's description and the probes."""
+        with urllib.request.urlopen(app.url("/"), timeout=10) as page:
+            assert b"ORION" in page.read()
+        assert wait_for(lambda: (app.get("/readyz") or {}).get("ready") is True)
+        assert app.get("/v1/models")["object"] == "list"
+        with urllib.request.urlopen(app.url("/metrics"), timeout=10) as metrics:
+            assert b"orion_requests_running" in metrics.read()
