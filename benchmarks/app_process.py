@@ -65,13 +65,8 @@ class AppProcess:
         Raises:
             BenchmarkError: It ended, or does not answer in two minutes.
         """
-        while time.monotonic() - self.child.begun_s < _START_LIMIT_S:
-            if self._answers("/livez"):
-                return time.monotonic() - self.child.begun_s
-            if self.child.process.poll() is not None:
-                raise self.child.failure("the app ended while starting")
-            time.sleep(_POLL_S)
-        raise self.child.failure("the app does not answer")
+        self._wait_for("/livez")
+        return time.monotonic() - self.child.begun_s
 
     def wait_ready(self) -> None:
         """Until the preloaded model answers.
@@ -79,11 +74,7 @@ class AppProcess:
         Raises:
             BenchmarkError: It does not within two minutes.
         """
-        until_s = time.monotonic() + _START_LIMIT_S
-        while not self._answers("/readyz"):
-            if time.monotonic() > until_s or self.child.process.poll() is not None:
-                raise self.child.failure("the app does not become ready")
-            time.sleep(_POLL_S)
+        self._wait_for("/readyz")
 
     def ask(self, body: dict[str, Any]) -> Streamed:
         """One streamed answer through `/v1`, on a connection opened before the clock starts."""
@@ -92,6 +83,15 @@ class AppProcess:
             return stream(connection, body)
         finally:
             connection.close()
+
+    def _wait_for(self, path: str) -> None:
+        until_s = time.monotonic() + _START_LIMIT_S
+        while not self._answers(path):
+            if self.child.process.poll() is not None:
+                self.child.fail("the app ended while starting")
+            if time.monotonic() > until_s:
+                self.child.fail(f"{path} does not answer 200")
+            time.sleep(_POLL_S)
 
     def _answers(self, path: str) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)

@@ -178,7 +178,9 @@ def _row(figure: Figure) -> tuple[str, ...]:
 
 def notes(figures: Iterable[Figure]) -> str:
     """What has to be said beside the table, a line per figure that has something."""
-    lines = [f"{figure.scenario}: {figure.name}: {figure.note}" for figure in figures if figure.note]
+    lines = [
+        f"{figure.scenario}: {figure.name}: {figure.note}" for figure in figures if figure.note
+    ]
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 import psutil
 
@@ -50,7 +50,7 @@ class Child:
             stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**worker_environment(), **(environment or {})},
+            env={**_environment(), **(environment or {})},
         )
 
     def __enter__(self) -> Self:
@@ -77,7 +77,7 @@ class Child:
         """
         assert self.process.stdout
         if not os.read(self.process.stdout.fileno(), 1):
-            raise self.failure("it wrote nothing")
+            self.fail("it wrote nothing")
         return time.monotonic() - self.begun_s
 
     def finished_s(self, limit_s: float = 120.0) -> float:
@@ -88,21 +88,24 @@ class Child:
         """
         try:
             status = self.process.wait(limit_s)
-        except subprocess.TimeoutExpired as error:
-            reason = f"it is not done after {limit_s:.0f} s"
-            raise self.failure(reason) from error
+        except subprocess.TimeoutExpired:
+            self.fail(f"it is not done after {limit_s:.0f} s")
         took_s = time.monotonic() - self.begun_s
         if status:
-            reason = f"exit status {status}"
-            raise self.failure(reason)
+            self.fail(f"exit status {status}")
         return took_s
 
-    def failure(self, reason: str) -> BenchmarkError:
-        """An error with the end of what it wrote to standard error."""
+    def fail(self, reason: str) -> NoReturn:
+        """Give up on it, showing the end of what it wrote to standard error.
+
+        Raises:
+            BenchmarkError: Always.
+        """
         self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, self._errors.tell() - _TAIL_BYTES))
         tail = self._errors.read().decode("utf-8", "replace").strip()
-        return BenchmarkError(f"{self._name}: {reason}\n{tail}".rstrip())
+        message = f"{self._name}: {reason}\n{tail}".rstrip()
+        raise BenchmarkError(message)
 
     def end(self) -> None:
         """SIGTERM, then SIGKILL; returns with the process gone."""
@@ -119,6 +122,13 @@ class Child:
         if self.process.stdout is not None:
             self.process.stdout.close()
         self._errors.close()
+
+
+def _environment() -> dict[str, str]:
+    """What workers get; bytecode is kept, or every start would be a first one."""
+    kept = worker_environment()
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    return kept
 
 
 def tree_pss_bytes(pid: int) -> int:

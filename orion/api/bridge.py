@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import structlog
 from starlette.requests import ClientDisconnect
 
 from orion.errors import GenerationError, OrionError, OverloadedError, ShuttingDownError
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from orion.api.seam import ServedEngine
 
     Carried = RouteEvent | DeltaEvent | FinalEvent | ErrorEvent
-
-_log = structlog.get_logger("orion.api")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +135,8 @@ class EventBridge:
     def _walk(self, feed: EventFeed, arguments: dict[str, Any]) -> None:
         try:
             ended = self._forward(feed, arguments)
-        except Exception as error:  # noqa: BLE001 - a bug below must still end the request
-            _log.error(
-                "stream_broke", request_id=arguments["request_id"], exc_info=error, error="orion"
-            )
+        except Exception:
+            self._engine.log.exception("stream_broke", request_id=arguments["request_id"])
             feed.put(_error_event(arguments["request_id"], OrionError()))
         else:
             if not ended:

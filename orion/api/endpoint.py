@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
     from starlette.types import Message, Receive, Scope, Send
 
+    from orion.logs import Log
+
     Handler = Callable[["Exchange"], Awaitable[None]]
 
-_log = structlog.get_logger("orion.api")
 
 JSON = "application/json"
 COME_BACK = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
@@ -121,8 +122,13 @@ class Endpoint:
     """
 
     def __init__(
-        self, handlers: Mapping[str, Handler], *, otherwise: Handler | None = None
+        self,
+        handlers: Mapping[str, Handler],
+        *,
+        otherwise: Handler | None = None,
+        log: Log | None = None,
     ) -> None:
+        self._log: Log = log or structlog.get_logger("orion.api")
         self._handlers = dict(handlers)
         self._otherwise = otherwise or self._refuse_method
         if "GET" in self._handlers:
@@ -141,7 +147,7 @@ class Endpoint:
                 raise
             await exchange.refuse(problem_of(error))
         except Exception as error:
-            _log.error("request_broke", request_id=exchange.request_id, exc_info=error)
+            self._log.error("request_broke", request_id=exchange.request_id, exc_info=error)
             if exchange.started:
                 raise
             await exchange.refuse(problem_of(OrionError()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.routing import Route
@@ -30,18 +31,19 @@ def routes(engine: ServedEngine) -> list[Route]:
     chat = ChatCompletions(bridge, body_bytes=settings.limits.body_bytes)
     catalog = ModelCatalog(engine.registry)
     probes = Probes(engine)
+    endpoint = partial(Endpoint, log=engine.log)
     table = {
-        "/v1/chat/completions": Endpoint({"POST": chat.post}),
-        "/v1/models": Endpoint({"GET": catalog.list}),
-        "/v1/models/{name:path}": Endpoint({"GET": catalog.retrieve}),
-        "/v1": Endpoint({}, otherwise=refuse_path),
-        "/v1/{rest:path}": Endpoint({}, otherwise=refuse_path),
-        "/livez": Endpoint({"GET": probes.livez}),
-        "/readyz": Endpoint({"GET": probes.readyz}),
-        "/metrics": Endpoint({"GET": probes.metrics}),
+        "/v1/chat/completions": endpoint({"POST": chat.post}),
+        "/v1/models": endpoint({"GET": catalog.list}),
+        "/v1/models/{name:path}": endpoint({"GET": catalog.retrieve}),
+        "/v1": endpoint({}, otherwise=refuse_path),
+        "/v1/{rest:path}": endpoint({}, otherwise=refuse_path),
+        "/livez": endpoint({"GET": probes.livez}),
+        "/readyz": endpoint({"GET": probes.readyz}),
+        "/metrics": endpoint({"GET": probes.metrics}),
     }
     # Starlette names a route after its endpoint's class, which all of these share.
     return [
-        Route(path, endpoint, name=f"orion:{path}", include_in_schema=False)
-        for path, endpoint in table.items()
+        Route(path, handler, name=f"orion:{path}", include_in_schema=False)
+        for path, handler in table.items()
     ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from orion.logs import Log
     from orion.registry import Registry
     from orion.settings import Settings
     from orion.types import Event
@@ -33,6 +34,10 @@ class ServedEngine(Protocol):
     @property
     def metrics(self) -> RenderedMetrics:
         """The counters."""
+
+    @property
+    def log(self) -> Log:
+        """Where what breaks is written."""
 
     def stream(self, *args: Any, **kwargs: Any) -> Iterator[Event]:
         """Events of one request; the last is a `FinalEvent` or an `ErrorEvent`.

@@ -53,7 +53,7 @@ def run_ask(console: Console, text: str, options: dict[str, Any], history: Path 
         if console.as_json:
             console.document(engine.ask(text, **options).as_dict())
             return
-        with contextlib.closing(engine.stream(text, **options)) as events:  # type: ignore[type-var]
+        with contextlib.closing(engine.stream(text, **options)) as events:
             answer = show(events, console)
     if answer.finish_reason is FinishReason.CANCELLED:
         raise CancelledError

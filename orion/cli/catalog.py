@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from orion.cli.options import read_settings
-from orion.cli.output import json_text, table
+from orion.cli.output import table
 from orion.cli.survey import agent_rows, model_rows, models_text
 from orion.placement import choose_profile, probe_machine
 from orion.registry import load_registry, registry_schema
@@ -23,7 +24,7 @@ def run_schema(console: Console) -> None:
 
 def schema_text() -> str:
     """The content of `models.schema.json`."""
-    return json_text(registry_schema(), indent=2) + "\n"
+    return json.dumps(registry_schema(), ensure_ascii=False, indent=2) + "\n"
 
 
 def run_validate(console: Console, path: Path | None) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from orion.cli.commands import app
-from orion.cli.output import Console
+from orion.cli.output import Console, OutputClosedError
 from orion.errors import OrionError
 
 if TYPE_CHECKING:
@@ -36,14 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     _never_fail_on_characters()
     with _orderly_sigterm():
         try:
-            status = _run(list(sys.argv[1:] if argv is None else argv), console)
-            sys.stdout.flush()
-        except BrokenPipeError:
+            return _run(list(sys.argv[1:] if argv is None else argv), console)
+        except OutputClosedError:
             _give_up_on_stdout()
             return EXIT_BROKEN_PIPE
         except KeyboardInterrupt:
             return EXIT_INTERRUPTED
-    return status
 
 
 def _run(argv: list[str], console: Console) -> int:
@@ -53,13 +51,9 @@ def _run(argv: list[str], console: Console) -> int:
     except OrionError as error:
         return _failed(console, error)
     except typer.TyperException as error:  # usage: an unknown option, a missing argument
-        if console.debug:
-            raise
         console.error(error.format_message() + _see_help(error), code="usage")
         return EXIT_USAGE
-    except typer.Abort:
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
+    except OutputClosedError:
         raise
     except Exception as error:
         if console.debug:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
+class OutputClosedError(Exception):
+    """Whoever read standard output reads no more (`orion … | head`)."""
+
+
 @dataclass(slots=True)
 class Console:
     """The choices every command has, and where its words go."""
@@ -26,7 +30,7 @@ class Console:
     def document(self, value: Any) -> None:
         """The command's one JSON document."""
         self.wrote_json = True
-        sys.stdout.write(json_text(value, indent=2 if sys.stdout.isatty() else None) + "\n")
+        _out(json_text(value, indent=2 if sys.stdout.isatty() else None) + "\n")
 
     def line(self, text: str = "") -> None:
         """A line for people, on standard output."""
@@ -34,13 +38,11 @@ class Console:
 
     def piece(self, text: str) -> None:
         """Text for people as it comes, on standard output, at once."""
-        sys.stdout.write(safe_for_terminal(text) if sys.stdout.isatty() else text)
-        sys.stdout.flush()
+        _out(safe_for_terminal(text) if sys.stdout.isatty() else text)
 
     def row(self, value: Any) -> None:
         """One line of JSONL, at once."""
-        sys.stdout.write(json_text(value) + "\n")
-        sys.stdout.flush()
+        _out(json_text(value) + "\n")
 
     def note(self, text: str) -> None:
         """A line for people, on standard error."""
@@ -64,13 +66,21 @@ class Console:
 
     def error(self, message: str, *, code: str) -> None:
         """The one line that says what went wrong."""
-        sys.stdout.flush()
         self.note(f"orion: error: {' '.join(message.split())} [{code}]")
 
 
+def _out(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise OutputClosedError from error
+
+
 def json_text(value: Any, *, indent: int | None = None) -> str:
-    """`value` as JSON, letters as they are."""
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+    """`value` as JSON, letters as they are where standard output can show them."""
+    shows_all = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    return json.dumps(value, ensure_ascii=not shows_all, indent=indent)
 
 
 def safe_for_terminal(text: str) -> str:

@@ -94,7 +94,8 @@ def models_text(rows: list[dict[str, Any]]) -> str:
     ]
     if not listed:
         return table([header, *body])
-    return f"{table([header, *body])}\nListed, never served before they are pinned: {', '.join(listed)}"
+    rest = f"Listed, never served before they are pinned: {', '.join(listed)}"
+    return f"{table([header, *body])}\n{rest}"
 
 
 def _variant_cells(row: dict[str, Any], variant: dict[str, Any]) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """The child that runs one offline tool: `python -m orion.cli.tool_child module:function PATH…`.
 
 It reports in lines of JSON on what was its standard output; whatever libraries print
-goes to standard error. It ends as soon as its standard input closes.
+goes to standard error. As soon as its standard input closes it takes away what it had
+begun at the last PATH, and ends.
 """
 
 from __future__ import annotations
@@ -9,19 +10,22 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 from orion.errors import ConversionError, OrionError
+from orion.registry.manifest import remove_leftovers
 
 
 def main(argv: list[str]) -> int:
     """Run the function named by the first argument on the paths that follow."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     reports = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(Path(argv[-1]),), daemon=True).start()
 
     def report(**fields: Any) -> None:
         reports.write(json.dumps(fields, default=str) + "\n")
@@ -45,9 +49,10 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(out: Path) -> None:
     while os.read(0, 1):
         continue
+    remove_leftovers(out, own=True)
     os._exit(1)
 
 

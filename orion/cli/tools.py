@@ -58,7 +58,6 @@ def run_tool(function: str, paths: list[str], *, console: Console) -> dict[str, 
                 console.progress(report["progress"], report["ratio"])
             else:
                 outcome = report
-        child.wait()
     finally:
         console.end_progress()
         end(child)
@@ -94,14 +93,18 @@ def run_bench(console: Console, scenario: str | None) -> None:
 
 
 def end(child: subprocess.Popen[bytes]) -> None:
-    """See that the child is gone and its pipes are closed."""
-    for pipe in (child.stdin, child.stdout):
-        if pipe is not None:
-            pipe.close()
-    if child.poll() is None:
+    """See that the child is gone and its pipes are closed.
+
+    A child with a standard input of ours ends when that closes; it gets a moment for it.
+    """
+    if child.stdin is not None:
+        child.stdin.close()
+    elif child.poll() is None:
         child.terminate()
-        try:
-            child.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+    try:
+        child.wait(_END_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    if child.stdout is not None:
+        child.stdout.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from orion.dispatcher.floor import WorkerState
@@ -70,8 +71,10 @@ class Arrivals:
         if not ticket.ended:
             ticket.ended = True
             if isinstance(frame, Failed):
-                desk.log.warning("generate.failed", code=frame.code, detail=frame.detail)
-                ticket.put(Ended(error=error_from_wire(frame.code, frame.facts)))
+                error = error_from_wire(frame.code, frame.facts)
+                if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:  # a refusal is no failure
+                    desk.log.warning("generate.failed", code=frame.code, detail=frame.detail)
+                ticket.put(Ended(error=error))
             else:
                 ticket.put(frame)
         took_s = desk.clock.now() - ticket.granted_s
@@ -92,8 +95,10 @@ class Arrivals:
             return
         desk = self._desk
         record.loaded = frame
+        record.loaded_at_s = desk.clock.now()
         record.state = WorkerState.READY
         desk.last_load_error = None
+        desk.load_errors.pop(record.plan.model, None)
         desk.loads_finished += 1
         desk.log.info(
             "load.finished",
@@ -102,7 +107,7 @@ class Arrivals:
             load_s=round(frame.seconds, 3),
             memory_bytes=frame.memory_bytes,
         )
-        desk.scheduler.on_loaded(frame.model, frame.slots)
+        desk.scheduler.on_loaded(record.plan.model, max(1, frame.slots))
 
     def _on_load_failed(self, record: WorkerRecord, frame: LoadFailed) -> None:
         desk = self._desk
@@ -111,7 +116,9 @@ class Arrivals:
             return
         model, record.plan = record.plan.model, None
         desk.floor.end(record)
-        desk.load_failed(model, error_from_wire(frame.code, frame.facts))
+        # A worker that fails before its load has come does not know the model.
+        facts = frame.facts if frame.model else {**frame.facts, "model": model}
+        desk.load_failed(model, error_from_wire(frame.code, facts))
 
     def _on_exit(self, worker_id: str, exit_code: int | None, tail: str) -> None:
         desk = self._desk

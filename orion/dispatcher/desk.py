@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orion.dispatcher.ticket import Ended, Granted
-from orion.errors import AgentLoadError, OrionError
+from orion.errors import AgentLoadError, InvalidQueryError, OrionError
 from orion.protocol import Stop
 from orion.scheduling import Scheduler
 
@@ -48,6 +48,7 @@ class Desk:
     post: Post
     tickets: dict[str, Ticket] = field(default_factory=dict)
     unload_waiters: list[tuple[str, threading.Event]] = field(default_factory=list)
+    load_errors: dict[str, OrionError] = field(default_factory=dict)
     last_load_error: OrionError | None = None
     loads_finished: int = 0
     scheduler: Scheduler = field(init=False)
@@ -56,6 +57,22 @@ class Desk:
         limits = self.limits
         self.scheduler = Scheduler(self, limits.places, limits.queue_max, limits.default_slots)
 
+    def admit(self, ticket: Ticket) -> None:
+        """Hand a request to the scheduler, unless its model could not be loaded anyway."""
+        if ticket.request_id in self.tickets:
+            reason = "is the id of a request under way"
+            ticket.put(Ended(error=InvalidQueryError(field="request_id", reason=reason)))
+            return
+        model = ticket.model
+        if model not in self.scheduler.resident and model not in self.scheduler.loading:
+            try:  # before anything is evicted for it
+                self.plan(model)
+            except Exception as error:  # noqa: BLE001 - as in `start_load`
+                ticket.put(Ended(error=self._note_failure(model, error)))
+                return
+        self.tickets[ticket.request_id] = ticket
+        self.scheduler.on_request(ticket.request_id, model)
+
     def grant(self, request_id: str, model: str) -> None:
         """The request runs on `model` now."""
         ticket = self.tickets[request_id]
@@ -63,12 +80,8 @@ class Desk:
         assert record
         assert record.plan
         ticket.granted_s = self.clock.now()
-        load_s = 0.0
-        if record.loaded is not None:
-            loaded_at_s = record.load_began_s + record.loaded.seconds
-            load_s = max(0.0, loaded_at_s - max(ticket.submitted_s, record.load_began_s))
+        load_s = max(0.0, record.loaded_at_s - max(ticket.submitted_s, record.load_began_s))
         waited_s = ticket.granted_s - ticket.submitted_s
-        load_s = min(load_s, waited_s)
         ticket.put(
             Granted(
                 queue_s=waited_s - load_s,
@@ -96,7 +109,7 @@ class Desk:
         try:
             self.floor.load(self.plan(model))
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
-            failure = error if isinstance(error, OrionError) else _unplanned(model, error)
+            failure = self._note_failure(model, error)
             # As one more event: the scheduler is in the middle of a decision.
             self.post(lambda: self.load_failed(model, failure))
 
@@ -123,8 +136,7 @@ class Desk:
 
     def load_failed(self, model: str, error: OrionError) -> None:
         """Tell everyone who waited for this load."""
-        self.last_load_error = error
-        self.scheduler.on_load_failed(model, error)
+        self.scheduler.on_load_failed(model, self._note_failure(model, error))
 
     def gone(self, model: str) -> None:
         """The model's process has ended."""
@@ -141,6 +153,10 @@ class Desk:
         self.unload_waiters.append((model, event))
         return True
 
-
-def _unplanned(model: str, error: Exception) -> AgentLoadError:
-    return AgentLoadError(model=model, reason=f"its load could not begin ({type(error).__name__})")
+    def _note_failure(self, model: str, error: Exception) -> OrionError:
+        if not isinstance(error, OrionError):
+            self.log.error("load.not_begun", model=model, detail=repr(error))
+            reason = f"its load could not begin ({type(error).__name__})"
+            error = AgentLoadError(model=model, reason=reason)
+        self.last_load_error = self.load_errors[model] = error
+        return error

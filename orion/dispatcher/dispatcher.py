@@ -6,6 +6,7 @@ to the ticket, and only grants, ends and failures queue up here.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from orion.logs import Log
 
 _TICK_S = 0.1
-_STOP_LIMIT_S = 2.0
+_STOP_LIMIT_S = 5.0
 _CLOSE_LIMIT_S = 4.0
 
 
@@ -67,6 +68,11 @@ class Dispatcher:
         return self._desk.last_load_error
 
     @property
+    def load_errors(self) -> dict[str, OrionError]:
+        """Model → why its latest load failed, for those whose latest load did."""
+        return dict(self._desk.load_errors)
+
+    @property
     def loads_finished(self) -> int:
         """Loads that ended well since the start."""
         return self._desk.loads_finished
@@ -74,10 +80,9 @@ class Dispatcher:
     def submit(self, ticket: Ticket) -> None:
         """Queue a request; answers come on `ticket`."""
         ticket.submitted_s = self._clock.now()
-        if self._stopped.is_set():
-            ticket.put(Ended(error=ShuttingDownError()))
-            return
         self._inbox.put(lambda: self._submit(ticket))
+        if self._stopped.is_set():  # nobody may read the inbox any more
+            ticket.put(Ended(error=ShuttingDownError()))
 
     def cancel(self, request_id: str) -> None:
         """End a request wherever it is; nothing happens when it is not here."""
@@ -88,6 +93,8 @@ class Dispatcher:
         gone = threading.Event()
         held: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._inbox.put(lambda: held.put(self._desk.unload(model, gone)))
+        if self._stopped.is_set():
+            return False
         try:
             return held.get(timeout=timeout_s) and gone.wait(timeout_s)
         except queue.Empty:
@@ -132,22 +139,26 @@ class Dispatcher:
     def _run(self) -> None:
         tick_due_s = 0.0
         while not self._stopped.is_set():
-            try:
-                self._inbox.get(timeout=_TICK_S)()
-            except queue.Empty:
-                pass
-            except Exception:  # noqa: BLE001 - one bad event must not stop the others
-                self._log.exception("dispatcher.event_failed")
+            self._handle_next()
             if self._clock.now() >= tick_due_s:
                 tick_due_s = self._clock.now() + _TICK_S
-                self._tick()
+                self._handle(self._tick)
+
+    def _handle_next(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            self._handle(self._inbox.get(timeout=_TICK_S))
+
+    def _handle(self, event: Callable[[], None]) -> None:
+        try:
+            event()
+        except Exception:  # noqa: BLE001 - one bad event must not stop the others
+            self._log.exception("dispatcher.event_failed")
 
     def _submit(self, ticket: Ticket) -> None:
         if self._draining:
             ticket.put(Ended(error=ShuttingDownError()))
             return
-        self._desk.tickets[ticket.request_id] = ticket
-        self._desk.scheduler.on_request(ticket.request_id, ticket.model)
+        self._desk.admit(ticket)
 
     def _tick(self) -> None:
         now_s = self._clock.now()
@@ -192,10 +203,8 @@ class Dispatcher:
             self._floor.end(record)
         until_s = self._clock.now() + _CLOSE_LIMIT_S
         while self._floor.records and self._clock.now() < until_s:
-            try:
-                self._inbox.get(timeout=_TICK_S)()
-            except queue.Empty:
-                self._floor.kill_overdue()
+            self._handle_next()
+            self._floor.kill_overdue()
         self._stopped.set()
         while not self._inbox.empty():  # a request that came in between hears of it too
-            self._inbox.get()()
+            self._handle(self._inbox.get())

@@ -53,6 +53,7 @@ class WorkerRecord:
     plan: LoadPlan | None = None
     loaded: Loaded | None = None
     load_began_s: float = 0.0
+    loaded_at_s: float = 0.0
     progress_s: float = 0.0
     kill_at_s: float | None = None
     jobs: dict[str, Ticket] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orion.types import Timings, Usage
@@ -9,7 +10,7 @@ from orion.types import Timings, Usage
 if TYPE_CHECKING:
     from orion.clock import Clock
     from orion.dispatcher import Granted
-    from orion.protocol import Done
+    from orion.protocol import Done, Started
 
 
 class Account:
@@ -55,11 +56,17 @@ class Account:
         self._grant = grant
         self._granted_s = self._clock.now()
 
-    def text(self, piece: str) -> None:
+    def started(self, started: Started) -> None:
+        """The worker built the prompt."""
+        self.usage = replace(self.usage, prompt_tokens=started.prompt_tokens)
+
+    def text(self, piece: str, num_tokens: int) -> None:
         """A piece is about to be handed to the caller."""
         if self._first_text_s is None:
             self._first_text_s = self._clock.now()
         self._pieces.append(piece)
+        tokens = self.usage.completion_tokens + num_tokens
+        self.usage = replace(self.usage, completion_tokens=tokens)
 
     def done(self, done: Done) -> None:
         """The answer ended; the worker counted its tokens."""
@@ -71,24 +78,25 @@ class Account:
         )
 
     def timings(self) -> Timings:
-        """The parts so far, in seconds."""
-        now_s = self._ended_s or self._clock.now()
-        guarded_s = self._guarded_s or now_s
-        routed_s = self._routed_s or guarded_s
-        decode_s = now_s - self._first_text_s if self._first_text_s is not None else 0.0
+        """The parts so far, in seconds; those up to the first text add up to `ttft_s`."""
+        now_s = self._clock.now() if self._ended_s is None else self._ended_s
+        # A step that has not been reached begins, and ends, now.
+        first_s = now_s if self._first_text_s is None else self._first_text_s
+        granted_s = first_s if self._granted_s is None else self._granted_s
+        routed_s = granted_s if self._routed_s is None else self._routed_s
+        guarded_s = routed_s if self._guarded_s is None else self._guarded_s
+        load_s = self._grant.load_s if self._grant else 0.0
+        decode_s = now_s - first_s
         later_tokens = self.usage.completion_tokens - 1
         measured = later_tokens > 0 and decode_s > 0
-        prefill_s = 0.0
-        if self._granted_s is not None:
-            prefill_s = (self._first_text_s or now_s) - self._granted_s
         return Timings(
             guard_s=guarded_s - self._began_s,
             route_s=routed_s - guarded_s,
-            queue_s=self._grant.queue_s if self._grant else 0.0,
-            load_s=self._grant.load_s if self._grant else 0.0,
-            prefill_s=prefill_s,
+            queue_s=granted_s - routed_s - load_s,
+            load_s=load_s,
+            prefill_s=first_s - granted_s,
             decode_s=decode_s,
-            ttft_s=None if self._first_text_s is None else self._first_text_s - self._began_s,
+            ttft_s=None if self._first_text_s is None else first_s - self._began_s,
             tpot_s=decode_s / later_tokens if measured else None,
             tokens_per_s=later_tokens / decode_s if measured else None,
             total_s=now_s - self._began_s,

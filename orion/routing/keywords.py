@@ -26,7 +26,7 @@ _GROUPS = {
     "creative-agent": vocabulary.CREATIVE,
     _MULTILINGUAL: vocabulary.MULTILINGUAL,
 }
-_CODE_MARKS = ("```", "();", "){", "=>", "#!/", "</", "==", "!=", "->", "def ", "::", "[0]", "();")
+_CODE_MARKS = ("```", "();", "){", "=>", "#!/", "</", "==", "!=", "->", "def ", "::", "[0]")
 _STRONG, _WEAK, _LANGUAGE, _MARK = 2.0, 0.7, 6.0, 1.5
 _PRIOR = {CONVERSATION_AGENT: 0.6}
 _ABSTAIN_BELOW = 0.38

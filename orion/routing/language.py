@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 _LATIN_SHARE = 0.5
 _TELLING = {"¿": "es", "¡": "es", "ñ": "es", "ß": "de", "ã": "pt", "õ": "pt"}
 _MARGIN = 1
+_LOOK_CHARS = 2000
 
 
 def fold(text: str) -> str:
@@ -46,3 +48,9 @@ def guess_language(words: Sequence[str], text: str) -> str:
     if best not in ("en", "fr") and hits[best] - ours <= _MARGIN:
         return "en" if hits["en"] >= hits["fr"] else "fr"
     return best
+
+
+def language_of(text: str) -> str:
+    """The language of a message by its beginning; see `guess_language`."""
+    beginning = text[:_LOOK_CHARS]
+    return guess_language(re.findall(r"\w+", fold(beginning)), beginning)

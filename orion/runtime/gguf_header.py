@@ -35,7 +35,7 @@ _SCALARS = {
 _U64 = struct.Struct("<Q")
 _U32 = struct.Struct("<I")
 _TOKEN_NORMAL, _TOKEN_BYTE = 1, 6
-_ARRAYS_KEPT = frozenset({"tokenizer.ggml.token_type"})
+_TOKENS, _TOKEN_TYPE = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ def read_header(path: Path) -> GgufHeader:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _Walk(data).header()
-    except (OSError, ValueError, struct.error, KeyError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, struct.error, KeyError, OverflowError) as error:
         raise ConversionError(source=path.name, reason="it is no readable GGUF file") from error
 
 
@@ -92,10 +92,13 @@ class _Walk:
         for _ in range(count):
             key = self._string()
             value = self._value(key)
-            if key == "tokenizer.ggml.token_type":
+            if isinstance(value, tuple):
                 token_types = value
             elif value is not None:
                 scalars[key] = value
+        if self._at > len(self._data):
+            msg = "an array reaches past the end"
+            raise ValueError(msg)
         return GgufHeader(scalars=scalars, special_tokens=self._special(token_types))
 
     def _string(self) -> str:
@@ -122,7 +125,7 @@ class _Walk:
     def _array(self, key: str) -> tuple[Any, ...] | None:
         kind, count = self._take(_U32), self._take(_U64)
         if kind == _STRING:
-            if key == "tokenizer.ggml.tokens":
+            if key == _TOKENS:
                 self._tokens_at = (self._at, count)
             at, data, read = self._at, self._data, _U64.unpack_from
             for _ in range(count):
@@ -131,7 +134,7 @@ class _Walk:
             return None
         layout = struct.Struct(f"<{count}{_SCALARS[kind]}")
         start, self._at = self._at, self._at + layout.size
-        return layout.unpack_from(self._data, start) if key in _ARRAYS_KEPT else None
+        return layout.unpack_from(self._data, start) if key == _TOKEN_TYPE else None
 
     def _special(self, token_types: tuple[int, ...]) -> dict[int, str]:
         wanted = {

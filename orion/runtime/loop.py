@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from orion.protocol import (
     Done,
     Exit,
     Failed,
+    FrameError,
     Generate,
     Heartbeat,
     Load,
@@ -26,6 +27,7 @@ from orion.protocol import (
     Stop,
 )
 from orion.runtime.base import Job, LoadSpec
+from orion.runtime.failure import one_line, plain_facts, trace_of
 from orion.types import Message, Role, Sampling
 
 if TYPE_CHECKING:
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from orion.runtime.base import Runtime
 
 _JOIN_LIMIT_S = 1.0
-_DETAIL_CHARS = 4000
 
 
 class JobOutput:
@@ -176,29 +177,29 @@ class WorkerLoop:
         )
         try:
             loaded = self._runtime.load(spec, self._report_progress)
-        except Exception as error:  # noqa: BLE001 - a runtime may raise anything; the parent is told
-            self._report_load_failure(frame.model, error)
-            return
-        self._send(
-            Loaded(
-                model=frame.model,
-                slots=loaded.slots,
-                context_tokens=loaded.context_tokens,
-                memory_bytes=rss_bytes(),
-                seconds=time.monotonic() - begun_s,
-                details=loaded.details,
+            self._send(
+                Loaded(
+                    model=frame.model,
+                    slots=loaded.slots,
+                    context_tokens=loaded.context_tokens,
+                    memory_bytes=rss_bytes(),
+                    seconds=time.monotonic() - begun_s,
+                    details=loaded.details,
+                )
             )
-        )
+        except BaseException as error:  # noqa: BLE001 - a panic of native code is no Exception
+            self._report_load_failure(frame.model, error)
 
     def _report_progress(self, phase: str, ratio: float | None) -> None:
         self._send(LoadProgress(phase=phase, ratio=ratio))
 
-    def _report_load_failure(self, model: str, error: Exception) -> None:
-        detail = "".join(traceback.format_exception(error))[-_DETAIL_CHARS:]
-        if not isinstance(error, OrionError):
-            reason = "not enough memory" if isinstance(error, MemoryError) else _one_line(error)
-            error = AgentLoadError(model=model, reason=reason)
-        self._send(LoadFailed(model=model, code=error.code, facts=error.facts, detail=detail))
+    def _report_load_failure(self, model: str, error: BaseException) -> None:
+        told = error
+        if not isinstance(told, OrionError):
+            reason = "not enough memory" if isinstance(error, MemoryError) else one_line(error)
+            told = AgentLoadError(model=model, reason=reason)
+        facts = plain_facts(told)
+        self._send(LoadFailed(model=model, code=told.code, facts=facts, detail=trace_of(error)))
 
     def _generate(self, frame: Generate, output: JobOutput) -> None:
         assert self._runtime
@@ -216,23 +217,21 @@ class WorkerLoop:
                     decode_s=done.decode_s,
                 )
             )
-        except Exception as error:  # noqa: BLE001
-            output.flush()
-            detail = "".join(traceback.format_exception(error))[-_DETAIL_CHARS:]
-            if not isinstance(error, OrionError):
-                error = GenerationError(reason=_one_line(error))
-            self._send(
-                Failed(
-                    request_id=frame.request_id,
-                    code=error.code,
-                    facts=error.facts,
-                    detail=detail,
-                )
-            )
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._report_failure(frame.request_id, output, error)
         finally:
             with self._lock:
                 self._jobs.pop(frame.request_id, None)
                 self._finished_tokens += output.num_tokens
+
+    def _report_failure(self, request_id: str, output: JobOutput, error: BaseException) -> None:
+        with suppress(FrameError):  # what is held back may be the very thing that cannot travel
+            output.flush()
+        told = error if isinstance(error, OrionError) else GenerationError(reason=one_line(error))
+        facts = plain_facts(told)
+        self._send(
+            Failed(request_id=request_id, code=told.code, facts=facts, detail=trace_of(error))
+        )
 
     def _beat(self) -> None:
         while not self._closing.wait(self._heartbeat_s):
@@ -266,13 +265,8 @@ def _job(frame: Generate) -> Job:
     )
 
 
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())[:200]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
 def rss_bytes() -> int:
-    """Resident set of this process; 0 where the system does not tell."""
+    """Resident set of this process."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - hot path
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -60,15 +60,15 @@ class Scheduler:
 
     @property
     def capacity(self) -> int:
-        """Answers that could run at once, were every place taken."""
-        held = [model.slots for model in self.resident.values()]
+        """Answers that could run at once, were every place taken. From any thread."""
+        held = [model.slots for model in list(self.resident.values())]
         free_places = max(0, self.places - len(held))
         return sum(held) + free_places * self.default_slots
 
     @property
     def running(self) -> int:
-        """Answers under way."""
-        return sum(model.leases for model in self.resident.values())
+        """Answers under way. From any thread."""
+        return sum(model.leases for model in list(self.resident.values()))
 
     def position(self, request_id: str) -> int | None:
         """Place in the queue, from 1; None when not waiting."""

@@ -10,7 +10,14 @@ import gradio as gr
 from orion.clock import Clock, MonotonicClock
 from orion.types import AUTO, Event, FinalEvent, new_request_id
 from orion.ui import view
-from orion.ui.conversation import Conversation, Turn, failed, finished, read_conversation
+from orion.ui.conversation import (
+    Conversation,
+    Turn,
+    abridged,
+    failed,
+    finished,
+    read_conversation,
+)
 from orion.ui.live import Live, paced
 from orion.ui.note import chain_html, status_html
 from orion.ui.running import Running
@@ -55,10 +62,10 @@ class Chat:
         stored: object,
         agent: str,
         system_prompt: str | None,
-        max_tokens: int | None,
-        temperature: float | None,
-        top_p: float | None,
-        seed: int | None,
+        max_tokens: str,
+        temperature: str,
+        top_p: str,
+        seed: str,
         request: gr.Request,
     ) -> Iterator[Update]:
         """Ask, and tell the page as it goes: chat, chain, settled conversation."""
@@ -72,16 +79,16 @@ class Chat:
             agent=agent,
             history=before.history(),
             system_prompt=system_prompt or None,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            seed=seed,
+            max_tokens=_number(max_tokens),
+            temperature=_number(temperature),
+            top_p=_number(top_p),
+            seed=_number(seed),
             session=tab,
             trim_history=True,
         )
         try:
             yield from self._tell(
-                events, before.asked(asked["text"]), _locale(request), chosen=agent != AUTO
+                events, before, asked["text"], _locale(request), chosen=agent != AUTO
             )
         finally:
             # Closing waits for the step under way; a cancel does not.
@@ -105,11 +112,16 @@ class Chat:
             yield event
 
     def _tell(
-        self, events: Iterator[Event], asked: Conversation, locale: str, *, chosen: bool
+        self,
+        events: Iterator[Event],
+        before: Conversation,
+        question: str,
+        locale: str,
+        *,
+        chosen: bool,
     ) -> Iterator[Update]:
-        earlier = view.messages(Conversation(turns=asked.turns[:-1]), locale)
-        question = asked.turns[-1].question
-        said = view.question_message(question)
+        earlier = view.messages(before, locale)
+        said = view.question_message(abridged(question))
         yield [*earlier, *view.live_messages(said, Live(), locale)], _chain(Live(), locale), None
         for live in paced(events, self._clock):
             if live.end is None:
@@ -118,7 +130,7 @@ class Chat:
                 continue
             turn = _settled(question, live, locale, chosen=chosen)
             chat = [*earlier, *view.turn_messages(turn, locale)]
-            yield chat, _chain(live, locale), asked.settled(turn).stored()
+            yield chat, _chain(live, locale), before.and_then(turn).stored()
 
     def stop(self, request: gr.Request) -> None:
         """Cancel what this tab waits for, at once; its stream then ends by itself."""
@@ -167,6 +179,17 @@ def _locale(request: gr.Request) -> str:
 
 def _chain(live: Live, locale: str) -> str:
     return chain_html(live.states, live.progress, locale)
+
+
+def _number(text: str) -> int | float | str | None:
+    """What was typed as a number; empty is None, and what is none goes on to be refused."""
+    bare = text.strip().replace(",", ".")
+    for kind in (int, float):
+        try:
+            return kind(bare) if bare else None
+        except ValueError:
+            continue
+    return text
 
 
 def _settled(question: str, live: Live, locale: str, *, chosen: bool) -> Turn:

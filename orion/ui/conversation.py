@@ -11,8 +11,9 @@ from orion.types import ErrorEvent, FinalEvent
 STORAGE_KEY = "orion.conversation"
 STORAGE_SECRET = "orion"  # noqa: S105 - it hides nothing: the browser's own data, on its own disk
 MAX_TURNS = 200
-MAX_SHOWN_CHARS = 2_000
-"""Of a question that was refused for its size: enough to recognise it."""
+MAX_QUESTION_CHARS = 100_000
+"""Longer ones are refused anyway; enough of them is kept to recognise them."""
+ABRIDGED_CHARS = 2_000
 
 Word = Annotated[str, StringConstraints(max_length=200)]
 Text = Annotated[str, StringConstraints(max_length=500_000)]
@@ -95,13 +96,9 @@ class Conversation(_Stored):
     version: Literal[1] = 1
     turns: tuple[Turn, ...] = Field((), max_length=MAX_TURNS)
 
-    def asked(self, question: str) -> Conversation:
-        """With one more question; the oldest turns make room."""
-        return Conversation(turns=(*self.turns[-MAX_TURNS + 1 :], Turn(question=question)))
-
-    def settled(self, turn: Turn) -> Conversation:
-        """With the last turn replaced by what came of it."""
-        return Conversation(turns=(*self.turns[:-1], turn))
+    def and_then(self, turn: Turn) -> Conversation:
+        """With one more turn; the oldest make room."""
+        return Conversation(turns=(*self.turns[-MAX_TURNS + 1 :], turn))
 
     def history(self) -> list[dict[str, str]]:
         """The turns that have an answer, as messages for the engine."""
@@ -129,11 +126,18 @@ def read_conversation(value: object) -> Conversation:
         return Conversation()
 
 
+def abridged(question: str) -> str:
+    """`question`, or the beginning of one that is too long to keep."""
+    if len(question) <= MAX_QUESTION_CHARS:
+        return question
+    return question[:ABRIDGED_CHARS] + " …"
+
+
 def finished(question: str, event: FinalEvent, *, chosen: bool) -> Turn:
     """The turn of an answer that ended well or was stopped."""
     answer = event.answer
     facts = AnswerFacts.model_validate({**answer.as_dict(), "chosen": chosen})
-    return Turn(question=question, answer=answer.text, facts=facts)
+    return Turn(question=abridged(question), answer=answer.text, facts=facts)
 
 
 def failed(question: str, event: ErrorEvent, message: str) -> Turn:
@@ -141,6 +145,4 @@ def failed(question: str, event: ErrorEvent, message: str) -> Turn:
     failure = Failure(
         code=event.error.code, message=message[:4_000], retryable=event.error.retryable
     )
-    if event.error.status == 413:  # noqa: PLR2004 - too large to keep, and to ask again
-        question = question[:MAX_SHOWN_CHARS] + " …"
-    return Turn(question=question, answer=event.text, failure=failure)
+    return Turn(question=abridged(question), answer=event.text, failure=failure)

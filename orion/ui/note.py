@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 USUAL_PATH = (
     RequestState.VALIDATING,
     RequestState.ROUTING,
+    RequestState.CACHE_LOOKUP,
     RequestState.LOADING_AGENT,
     RequestState.INFERENCING,
     RequestState.SUCCESS,

@@ -39,13 +39,13 @@ def translations() -> gr.I18n:
 
 
 def theme() -> gr.Theme:
-    """System fonts, so that none is fetched."""
+    """System fonts, so that none is fetched; faint text that can still be read."""
     return gr.themes.Default(
         primary_hue="indigo",
         neutral_hue="slate",
         font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],
         font_mono=["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"],
-    )
+    ).set(body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300")
 
 
 def places(settings: Settings) -> int:

@@ -161,14 +161,14 @@ def _layout(engine: Engine) -> Parts:
 def _settings(words: gr.I18n) -> tuple[Any, ...]:
     """System prompt, max tokens, temperature, top-p, seed; empty means the agent's own."""
 
-    def number(name: str, *, step: float, precision: int | None = None) -> Any:
-        return gr.Number(
-            None,
+    def number(name: str) -> Any:
+        # No gr.Number: in the browser an empty one becomes 0.
+        return gr.Textbox(
+            "",
             label=words(f"settings.{name}"),
             info=words(f"settings.{name}.info"),
             placeholder=words("settings.default"),
-            step=step,
-            precision=precision,
+            max_lines=1,
             min_width=130,
             elem_id=name.replace("_", "-"),
         )
@@ -185,10 +185,10 @@ def _settings(words: gr.I18n) -> tuple[Any, ...]:
         with gr.Row():
             return (
                 system_prompt,
-                number("max_tokens", step=1, precision=0),
-                number("temperature", step=0.1),
-                number("top_p", step=0.05),
-                number("seed", step=1, precision=0),
+                number("max_tokens"),
+                number("temperature"),
+                number("top_p"),
+                number("seed"),
             )
 
 

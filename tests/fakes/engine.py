@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
+
 from orion.errors import OrionError
 from orion.registry import AGENT_IDS, Registry, parse_registry
 from orion.settings import Settings
@@ -54,6 +56,7 @@ class ScriptedEngine:
         self.settings = Settings(**settings)
         self.registry = tiny_registry()
         self.metrics = ScriptedMetrics()
+        self.log = structlog.get_logger()
         self.calls: list[Call] = []
         self.cancelled: list[str] = []
         self.entered = threading.Semaphore(0)

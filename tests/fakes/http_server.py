@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvicorn
 from starlette.applications import Starlette
@@ -44,3 +45,17 @@ def served(engine: Any) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join(10)
+
+
+def raw(url: str, *parts: bytes) -> bytes:
+    """What the server answers to these bytes on one connection."""
+    address = urlsplit(url)
+    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+        for part in parts:
+            connection.sendall(part)
+        answer = b""
+        while data := connection.recv(65536):
+            answer += data
+            if b"\r\n\r\n" in answer and answer.endswith(b"}"):
+                break
+        return answer

@@ -97,7 +97,8 @@ class FakeRuntime:
         if "tokens" in script:
             return [f"t{index} " for index in range(int(script["tokens"]))]
         system = [message.content for message in job.messages if message.role is Role.SYSTEM]
-        prefix = ["system: ", system[0][:40], " "] if "system?" in job.messages[-1].content else []
+        wanted = "system?" in job.messages[-1].content
+        prefix = ["system: ", system[0][:40], " "] if system and wanted else []
         return [*prefix, "echo: ", job.messages[-1].content]
 
     @staticmethod

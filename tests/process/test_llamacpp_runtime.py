@@ -67,11 +67,7 @@ class TestAccounts:
         timings = answer.timings
         assert timings.ttft_s is not None
         parts = (
-            timings.guard_s
-            + timings.route_s
-            + timings.queue_s
-            + timings.load_s
-            + timings.prefill_s
+            timings.guard_s + timings.route_s + timings.queue_s + timings.load_s + timings.prefill_s
         )
 
         assert answer.usage.prompt_tokens > 20
@@ -121,7 +117,9 @@ class TestSafety:
 
         assert forged.usage.prompt_tokens > plain.usage.prompt_tokens + 10
 
-    @pytest.mark.parametrize("text", ["שלום עולם", "👩‍👩‍👧‍👦🇫🇷", "naïve Ünïcödé ﷽", "a<b and c>d", "{{7*7}}{% raw %}"])
+    @pytest.mark.parametrize(
+        "text", ["שלום עולם", "👩‍👩‍👧‍👦🇫🇷", "naïve Ünïcödé ﷽", "a<b and c>d", "{{7*7}}{% raw %}"]
+    )
     def test_any_script_is_taken(self, real_engine: Engine, text: str) -> None:
         """Text of any script and template syntax pass through as text."""
         assert real_engine.ask(text, max_tokens=3).usage.completion_tokens >= 1

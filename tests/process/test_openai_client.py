@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-from urllib.parse import urlsplit
 
 import openai
 import pytest
@@ -25,7 +22,7 @@ from orion.registry import AGENT_IDS
 from orion.types import Event
 from tests.fakes.asgi import ASK
 from tests.fakes.engine import MODEL, Call, Endless, ScriptedEngine, answering, failing
-from tests.fakes.http_server import served
+from tests.fakes.http_server import raw, served
 
 QUESTION = [{"role": "user", "content": "Hi"}]
 
@@ -45,20 +42,6 @@ def url(engine) -> Iterator[str]:
 def client(url) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as made:
         yield made
-
-
-def raw(url: str, *parts: bytes) -> bytes:
-    """What the server answers to these bytes on one connection."""
-    address = urlsplit(url)
-    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
-        for part in parts:
-            connection.sendall(part)
-        answer = b""
-        while data := connection.recv(65536):
-            answer += data
-            if b"\r\n\r\n" in answer and answer.endswith(b"}"):
-                break
-        return answer
 
 
 class TestCompletions:
@@ -305,105 +288,3 @@ class TestConnection:
                 future.result(10)
 
         assert b"200 OK" in answer
-
-
-@pytest.fixture
-def real_client(real_engine) -> Iterator[openai.OpenAI]:
-    """A client of the embedded model in a real worker process."""
-    with (
-        served(real_engine) as url,
-        openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as made,
-    ):
-        yield made
-
-
-def num_tokens(engine: Any) -> int:
-    """What the workers have produced so far, by their own count."""
-    return sum(worker["num_tokens"] for worker in engine.stats()["workers"])
-
-
-@pytest.mark.process
-class TestRealModel:
-    def test_whole_and_streamed_answers_are_the_same_text(self, real_client):
-        """Greedy text does not depend on the way it travels."""
-        asked = {"model": "auto", "messages": QUESTION, "temperature": 0, "max_tokens": 24}
-
-        whole = real_client.chat.completions.create(**asked)
-        chunks = list(
-            real_client.chat.completions.create(
-                **asked, stream=True, stream_options={"include_usage": True}
-            )
-        )
-
-        text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
-        assert text
-        assert text == whole.choices[0].message.content
-        assert whole.usage.completion_tokens == chunks[-1].usage.completion_tokens <= 24
-        assert whole.model == chunks[0].model == "smollm2-135m-instruct"
-        assert whole.model_extra["orion"]["runtime"] == "llamacpp"
-
-    def test_token_limit_and_stop_string_are_obeyed(self, real_client):
-        """`length` for the one, `stop` for the other, and the stop string stays out."""
-        asked = {"model": "auto", "messages": QUESTION, "temperature": 0}
-
-        short = real_client.chat.completions.create(**asked, max_tokens=5)
-        first_word = short.choices[0].message.content.split()[0]
-        stopped = real_client.chat.completions.create(**asked, max_tokens=20, stop=first_word)
-
-        assert short.choices[0].finish_reason == "length"
-        assert short.usage.completion_tokens == 5
-        assert stopped.choices[0].finish_reason == "stop"
-        assert first_word not in stopped.choices[0].message.content
-
-    def test_every_listed_agent_answers(self, real_client):
-        """What `/v1/models` calls an agent can be asked."""
-        agents = [
-            m.id for m in real_client.models.list() if m.model_extra["orion"]["kind"] == "agent"
-        ]
-
-        for agent in agents:
-            done = real_client.chat.completions.create(model=agent, messages=QUESTION, max_tokens=2)
-            assert done.model_extra["orion"]["agent"] == agent
-
-    @pytest.mark.parametrize(
-        ("option", "param"),
-        [
-            ({"temperature": 99}, "temperature"),
-            ({"max_tokens": -1}, "max_tokens"),
-            ({"seed": "x"}, "seed"),
-            ({"messages": [{"role": "user", "content": "  "}]}, "messages[0].content"),
-            ({"messages": [{"role": "user", "content": "word " * 10_000}]}, "messages"),
-        ],
-    )
-    def test_bad_value_is_refused_and_the_next_question_answered(self, real_client, option, param):
-        """The engine's own checks arrive as the client's exception."""
-        with pytest.raises(openai.BadRequestError) as caught:
-            real_client.chat.completions.create(**{**ASK, **option})
-        done = real_client.chat.completions.create(model="auto", messages=QUESTION, max_tokens=1)
-
-        assert caught.value.param == param
-        assert done.usage.completion_tokens == 1
-
-    @pytest.mark.parametrize("stream", [True, False])
-    def test_client_that_leaves_stops_the_workers_token_counter(
-        self, real_client, real_engine, stream
-    ):
-        """Half a second later the worker makes no more tokens, and its slot is free."""
-        asked = {"messages": [{"role": "user", "content": "Tell a very long story."}]}
-        asked |= {"model": "auto", "max_tokens": 3000, "temperature": 1.5}
-        if stream:
-            answer = real_client.chat.completions.create(**asked, stream=True)
-            for _ in zip(range(3), answer, strict=False):
-                pass
-            answer.close()
-        else:
-            with pytest.raises(openai.APITimeoutError):
-                real_client.chat.completions.create(**asked, timeout=1.0)
-
-        pause = threading.Event()
-        pause.wait(0.5)  # the promise itself, not a synchronisation
-        before = num_tokens(real_engine)
-        pause.wait(0.5)
-
-        assert num_tokens(real_engine) == before
-        assert real_engine.stats()["workers"][0]["active"] == 0

@@ -52,7 +52,7 @@ def find_checkpoint(spec: LoadSpec, progress: Progress, *, dtype: str) -> Checkp
         AgentLoadError: The import failed.
         HomeNotWritableError: The import cannot be stored.
     """
-    variant = Variant.model_validate(spec.variant)
+    variant = Variant.model_validate(spec.variant, strict=False)
     progress("verifying", None)
     if isinstance(variant.source, ImportSource):
         checkpoint = _imported(spec, variant, progress, dtype=dtype)
@@ -89,7 +89,7 @@ def _imported(spec: LoadSpec, variant: Variant, progress: Progress, *, dtype: st
     given = spec.options.get("import_from")
     if given is None:
         raise AgentLoadError(model=spec.model, reason="the variant to import from is not given")
-    source = Variant.model_validate(given)
+    source = Variant.model_validate(given, strict=False)
     entry = next((file for file in source.files if file.path.endswith(".gguf")), None)
     if entry is None:
         reason = f"the variant {source.id} it is imported from has no GGUF file"

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from orion.runtime.transformers.progress import loading_progress
+from orion.settings import yield_between_kernels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +23,7 @@ def import_libraries() -> None:
     On processors with AVX512-BF16 bitsandbytes fetches a kernel from the Hub where the
     `kernels` package is installed: code nobody pinned, so it is told that it is not.
     """
+    yield_between_kernels()
     import accelerate  # type: ignore[import-untyped]
     import torch
     import transformers

@@ -1,0 +1,177 @@
+"""Any order of requests, loads, deaths and goodbyes keeps the scheduler's promises."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from orion.errors import AgentLoadError, OrionError
+from orion.scheduling import Scheduler
+
+MODELS = st.sampled_from(["a", "b", "c", "d"])
+
+
+class World(RuleBasedStateMachine):
+    """The scheduler's surroundings: it answers every effect, in any order and at any time."""
+
+    @initialize(
+        places=st.integers(1, 3), queue_max=st.integers(0, 5), default_slots=st.integers(1, 3)
+    )
+    def build(self, places: int, queue_max: int, default_slots: int) -> None:
+        self.scheduler = Scheduler(self, places, queue_max, default_slots)
+        self.places = places
+        self.loading: set[str] = set()
+        self.leaving: set[str] = set()
+        self.leases: dict[str, list[str]] = {}
+        self.slots: dict[str, int] = {}
+        self.outcome: dict[str, str] = {}
+        self.order: list[str] = []
+        self.asked = 0
+
+    # What the scheduler causes.
+
+    def grant(self, request_id: str, model: str) -> None:
+        assert self.outcome[request_id] == "waiting", "granted or refused before"
+        assert model in self.leases, "granted on a model that is not resident"
+        assert model not in self.leaving, "granted on a model that leaves"
+        self.outcome[request_id] = "granted"
+        self.leases[model].append(request_id)
+
+    def refuse(self, request_id: str, error: OrionError) -> None:
+        assert self.outcome[request_id] == "waiting", "granted or refused before"
+        self.outcome[request_id] = "refused"
+
+    def start_load(self, model: str) -> None:
+        assert model not in self.loading, "two loads of one model"
+        assert model not in self.leases, "loaded while its worker lives"
+        self.loading.add(model)
+
+    def start_unload(self, model: str) -> None:
+        assert not self.leases[model], "evicted while in use"
+        assert model not in self.leaving, "evicted twice"
+        self.leaving.add(model)
+
+    # What happens to it.
+
+    @rule(model=MODELS)
+    def a_request_comes(self, model: str) -> None:
+        self.asked += 1
+        request_id = f"r{self.asked}"
+        self.outcome[request_id] = "waiting"
+        full = self.scheduler.running + len(self.scheduler.waiting) >= (
+            self.scheduler.capacity + self.scheduler.queue_max
+        )
+        self.scheduler.on_request(request_id, model)
+        assert (self.outcome[request_id] == "refused") == full
+
+    @precondition(lambda self: self.scheduler.waiting)
+    @rule(data=st.data())
+    def someone_gives_up(self, data: st.DataObject) -> None:
+        request_id = data.draw(st.sampled_from(sorted(self.scheduler.waiting)))
+        self.outcome[request_id] = "left"
+        assert self.scheduler.on_leave(request_id)
+
+    @precondition(lambda self: any(self.leases.values()))
+    @rule(data=st.data())
+    def an_answer_ends(self, data: st.DataObject) -> None:
+        busy = sorted(model for model, leases in self.leases.items() if leases)
+        model = data.draw(st.sampled_from(busy))
+        self.leases[model].pop()
+        self.scheduler.on_release(model)
+
+    @precondition(lambda self: self.loading)
+    @rule(data=st.data(), slots=st.integers(1, 4))
+    def a_load_ends_well(self, data: st.DataObject, slots: int) -> None:
+        model = data.draw(st.sampled_from(sorted(self.loading)))
+        self.loading.discard(model)
+        self.leases[model], self.slots[model] = [], slots
+        self.scheduler.on_loaded(model, slots)
+
+    @precondition(lambda self: self.loading)
+    @rule(data=st.data())
+    def a_load_fails(self, data: st.DataObject) -> None:
+        model = data.draw(st.sampled_from(sorted(self.loading)))
+        self.loading.discard(model)
+        self.scheduler.on_load_failed(model, AgentLoadError(model=model, reason="drawn"))
+
+    @precondition(lambda self: self.leaving)
+    @rule(data=st.data())
+    def a_worker_that_was_asked_to_leave_is_gone(self, data: st.DataObject) -> None:
+        self._goes(data.draw(st.sampled_from(sorted(self.leaving))))
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
+    def a_worker_dies(self, data: st.DataObject) -> None:
+        self._goes(data.draw(st.sampled_from(sorted(self.leases))))
+
+    @rule(model=MODELS)
+    def someone_asks_for_an_unload(self, model: str) -> None:
+        assert self.scheduler.ask_unload(model) == (model in self.leases)
+
+    def _goes(self, model: str) -> None:
+        del self.leases[model], self.slots[model]
+        self.leaving.discard(model)
+        self.scheduler.on_gone(model)
+
+    # What stays true.
+
+    @invariant()
+    def it_knows_what_is_resident_and_what_loads(self) -> None:
+        assert set(self.scheduler.resident) == set(self.leases)
+        assert self.scheduler.loading == self.loading
+        assert len(self.leases) + len(self.loading) <= self.places
+
+    @invariant()
+    def no_more_answers_than_slots(self) -> None:
+        for model, held in self.scheduler.resident.items():
+            assert held.leases == len(self.leases[model]) <= self.slots[model] == held.slots
+        assert self.scheduler.running == sum(map(len, self.leases.values()))
+
+    @invariant()
+    def everyone_waits_or_has_heard(self) -> None:
+        waiting = {key for key, outcome in self.outcome.items() if outcome == "waiting"}
+        assert set(self.scheduler.waiting) == waiting
+
+    @invariant()
+    def nobody_waits_without_a_reason(self) -> None:
+        held_back = False
+        for model in self.scheduler.waiting.values():
+            held = self.scheduler.resident.get(model)
+            if held is None:
+                if model not in self.loading:
+                    held_back = True
+                    assert self._room_is_coming(), f"{model} waits for a place nobody will free"
+            elif not held_back and not held.leaving and not held.leave_when_idle:
+                assert held.leases >= held.slots, f"{model} is idle and someone waits for it"
+
+    def _room_is_coming(self) -> bool:
+        full = len(self.leases) + len(self.loading) >= self.places
+        return full and bool(self.leaving or self.loading or any(self.leases.values()))
+
+    def teardown(self) -> None:
+        """Let everything run out: nobody is left over."""
+        for _ in range(10 * (self.asked + 4) if hasattr(self, "asked") else 0):
+            for model in list(self.leaving):
+                self._goes(model)
+            for model in list(self.loading):
+                self.loading.discard(model)
+                self.leases[model], self.slots[model] = [], 1
+                self.scheduler.on_loaded(model, 1)
+            for model, leases in list(self.leases.items()):
+                if leases:
+                    leases.pop()
+                    self.scheduler.on_release(model)
+            if not self.scheduler.waiting:
+                return
+        assert not getattr(self, "asked", 0) or not self.scheduler.waiting, "someone waits for ever"
+
+
+TestScheduler = World.TestCase
+TestScheduler.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

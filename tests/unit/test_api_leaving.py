@@ -1,0 +1,162 @@
+"""Clients that leave a chat request, and more of them than there are places."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from tests.fakes.asgi import ASK, AsgiClient, chat_body, client_of, post_chat
+from tests.fakes.engine import Call, Endless, ScriptedEngine, answering
+
+STREAM = {**ASK, "stream": True}
+PATH = "/v1/chat/completions"
+
+
+def api_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if "orion-api" in thread.name]
+
+
+async def leave_after(client: AsgiClient, endless: Endless, *, after_text: bool) -> None:
+    gone = asyncio.Event()
+
+    def on_part(_: bytes) -> None:
+        if after_text:
+            gone.set()
+
+    asking = asyncio.create_task(
+        client.exchange("POST", PATH, **chat_body(STREAM), on_part=on_part, gone=gone)
+    )
+    if not after_text:
+        await asyncio.to_thread(endless.started.wait, 5)
+        gone.set()
+    await asking
+
+
+class TestLeaving:
+    @pytest.mark.parametrize(("silent", "after_text"), [(False, True), (True, False)])
+    def test_client_that_leaves_closes_the_engines_stream(self, silent, after_text):
+        """Within the text or while waiting for it: half a second at most."""
+        endless = Endless(silent=silent)
+        engine = ScriptedEngine(endless)
+
+        asyncio.run(leave_after(client_of(engine), endless, after_text=after_text))
+
+        assert engine.closed.wait(0.5)
+        assert engine.cancelled == [engine.calls[0].request_id]
+
+    def test_answer_that_ended_is_not_cancelled(self):
+        """Only a client that leaves early cancels."""
+        engine = ScriptedEngine()
+
+        post_chat(client_of(engine), STREAM)
+        post_chat(client_of(engine), ASK)
+
+        assert engine.cancelled == []
+
+    def test_task_that_is_cancelled_closes_the_engines_stream(self):
+        """The server stopping counts as the client leaving."""
+        endless = Endless()
+        engine = ScriptedEngine(endless)
+        client = client_of(engine)
+
+        async def cancel_it() -> None:
+            asking = asyncio.create_task(client.exchange("POST", PATH, **chat_body(STREAM)))
+            await asyncio.to_thread(endless.started.wait, 5)
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+
+        asyncio.run(cancel_it())
+
+        assert engine.closed.wait(0.5)
+
+    def test_loop_that_ends_lets_the_stream_go(self):
+        """A closed event loop is nobody listening."""
+        endless = Endless()
+        engine = ScriptedEngine(endless)
+        client = client_of(engine)
+        loop = asyncio.new_event_loop()
+
+        async def ask() -> None:
+            task = asyncio.create_task(client.exchange("POST", PATH, **chat_body(STREAM)))
+            await asyncio.to_thread(endless.started.wait, 5)
+            task.cancel()
+
+        loop.run_until_complete(ask())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+        assert engine.closed.wait(0.5)
+
+    def test_nothing_is_left_after_many_who_left(self):
+        """Places come back, tasks end, threads stay few."""
+        client_engine = ScriptedEngine(Endless(), queue_max=0, worker={"slots": 1})
+        client = client_of(client_engine)
+
+        async def many() -> set[asyncio.Task]:
+            for _ in range(12):
+                endless = Endless()
+                client_engine.script = endless
+                client_engine.closed.clear()
+                await leave_after(client, endless, after_text=True)
+                await asyncio.to_thread(client_engine.closed.wait, 1)
+            await asyncio.sleep(0)
+            return asyncio.all_tasks() - {asyncio.current_task()}
+
+        before = len(api_threads())
+        left = asyncio.run(many())
+        client_engine.script = answering("still here")
+
+        assert left == set()
+        assert len(api_threads()) - before <= 5
+        assert post_chat(client, ASK).status == 200
+
+
+class TestCapacity:
+    def test_more_streams_than_places_are_refused_with_a_retry_time(self):
+        """One worker, one slot, no queue, and the four to spare: the sixth is refused."""
+        endless = Endless()
+        engine = ScriptedEngine(endless, queue_max=0, worker={"slots": 1})
+        client = client_of(engine)
+
+        async def crowd() -> tuple:
+            gone = asyncio.Event()
+            inside = [
+                asyncio.create_task(client.exchange("POST", PATH, **chat_body(STREAM), gone=gone))
+                for _ in range(5)
+            ]
+            for _ in inside:
+                await asyncio.to_thread(engine.entered.acquire, timeout=5)
+            refused = await client.exchange("POST", PATH, **chat_body(ASK))
+            gone.set()
+            await asyncio.gather(*inside)
+            return refused, [task.result() for task in inside]
+
+        refused, inside = asyncio.run(crowd())
+
+        assert (refused.status, refused.error["code"]) == (503, "overloaded")
+        assert refused.headers["retry-after"] == "1"
+        assert all(reply.status in (0, 200) for reply in inside)
+
+    def test_many_answers_at_once_do_not_mix(self):
+        """Each client gets its own text."""
+
+        def echo(call: Call):
+            return answering(*str(call.text))(call)
+
+        client = client_of(ScriptedEngine(echo))
+        questions = [f"question {number}" for number in range(15)]
+
+        async def ask_all() -> list:
+            bodies = [
+                chat_body({**ASK, "messages": [{"role": "user", "content": question}]})
+                for question in questions
+            ]
+            return await asyncio.gather(*(client.exchange("POST", PATH, **b) for b in bodies))
+
+        replies = asyncio.run(ask_all())
+
+        texts = [reply.json()["choices"][0]["message"]["content"] for reply in replies]
+        assert texts == questions

@@ -1,0 +1,177 @@
+"""The lines around an answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orion.registry import load_registry
+from orion.settings import PACKAGE_ROOT
+from orion.types import ProgressEvent, RequestState
+from orion.ui import note, view
+from orion.ui.conversation import AnswerFacts, Conversation, Failure, Turn
+
+REGISTRY = load_registry(PACKAGE_ROOT / "models.json")
+
+
+def facts(**given: Any) -> AnswerFacts:
+    base: dict[str, Any] = {
+        "agent": "code-agent",
+        "model": "small_model",
+        "runtime": "llamacpp",
+        "finish_reason": "stop",
+        "route": {"reason": "“python” for code-agent", "confidence": 0.914},
+        "timings": {
+            "ttft_s": 0.21,
+            "tokens_per_s": 91.4,
+            "load_s": 1.5,
+            "total_s": 2,
+            "start": "cold",
+        },
+        "usage": {"prompt_tokens": 30, "cached_tokens": 10, "completion_tokens": 87},
+        "states": ["validating", "success"],
+    }
+    return AnswerFacts.model_validate({**base, **given})
+
+
+class TestHeadline:
+    def test_says_who_how_much_and_how_fast(self) -> None:
+        """One line, in the reader's language."""
+        assert note.headline(facts(), "en") == (
+            "code-agent · small_model · llamacpp · 87 tokens · 91 tokens/s"
+            " · first text 210 ms (cold)"
+        )
+        assert "premier texte 210 ms (à froid)" in note.headline(facts(), "fr")
+
+    def test_says_what_was_special(self) -> None:
+        """Cut, from the cache, by another agent."""
+        line = note.headline(
+            facts(finish_reason="length", cached=True, fallback_from="code-agent"), "en"
+        )
+
+        assert "cut at the token limit · from the cache · in place of code-agent" in line
+
+    def test_leaves_out_what_is_not_known(self) -> None:
+        """An answer without text has no first text and no speed."""
+        assert note.headline(facts(timings={}), "en").endswith("87 tokens")
+
+    def test_slow_speeds_keep_a_decimal(self) -> None:
+        """3.4 tokens/s is not 3."""
+        assert "3.4 tokens/s" in note.headline(facts(timings={"tokens_per_s": 3.42}), "en")
+
+
+class TestWhy:
+    def test_gives_the_router_s_reason(self) -> None:
+        """With its confidence."""
+        assert note.why(facts(), "en").endswith("“python” for code-agent (confidence 91 %)")
+
+    def test_says_when_the_person_chose(self) -> None:
+        """The router had no say."""
+        assert note.why(facts(chosen=True), "fr").endswith("choisi par vous")
+
+
+class TestDetails:
+    def test_tell_times_tokens_and_path(self) -> None:
+        """Only the times that count for something."""
+        text = note.details(facts(), "en")
+
+        assert "load 1\\.5 s" in text
+        assert "queue" not in text
+        assert "30 read, 10 of them from memory, 87 written" in text
+        assert "validating → done" in text
+
+
+class TestFailureText:
+    def test_names_the_code_and_what_to_do(self) -> None:
+        """The message is shown as it is, whatever stands in it."""
+        failure = Failure(code="worker_died", message="m*x* <b>\nended", retryable=True)
+
+        text = note.failure_text(failure, "en", partial=True)
+
+        assert "(`worker_died`)" in text
+        assert "m\\*x\\* \\<b\\> ended" in text
+        assert "had arrived before" in text
+        assert "send the message again" in text
+
+    def test_a_code_from_the_store_cannot_leave_its_place(self) -> None:
+        """Only letters, digits, - and _."""
+        assert "(`ab`)" in note.failure_text(Failure(code="a`<b", message="m"), "en", partial=False)
+
+
+class TestChain:
+    def test_marks_the_current_state(self) -> None:
+        """Gone, current and coming states can be told apart, also without colours."""
+        html = note.chain_html([RequestState.VALIDATING, RequestState.ROUTING], None, "en")
+
+        assert html.count("<li") == 6
+        assert 'data-state="routing" aria-current="step">routing' in html
+        assert 'class="done validating"' in html
+        assert 'class="next success"' in html
+
+    def test_ends_where_the_request_ended(self) -> None:
+        """After an error nothing is still to come."""
+        html = note.chain_html([RequestState.VALIDATING, RequestState.ERROR], None, "en")
+
+        assert html.count("<li") == 2
+
+    def test_shows_a_load_s_progress(self) -> None:
+        """How far, what for, how long already; escaped."""
+        progress = ProgressEvent(request_id="r", phase="<b>", elapsed_s=2.2, ratio=0.25)
+
+        html = note.chain_html([RequestState.LOADING_AGENT], progress, "en")
+
+        assert '<progress max="1" value="0.250">' in html
+        assert "&lt;b&gt; · 25%, 2 s" in html
+
+    def test_shows_the_place_in_the_queue(self) -> None:
+        """Where it is known."""
+        progress = ProgressEvent(request_id="r", phase="queue", elapsed_s=1, position=3)
+
+        assert note.phase_text(progress, "fr") == "en attente, place 3"
+
+
+class TestStatus:
+    @pytest.mark.parametrize(
+        ("workers", "expected"),
+        [
+            ([], "no model in memory"),
+            ([{"model": "m1", "state": "loading"}], "loading m1"),
+            ([{"model": "m1", "state": "ready"}, {"model": None}], "in memory: m1"),
+        ],
+    )
+    def test_says_what_is_in_memory(self, workers: list[Any], expected: str) -> None:
+        """Spare workers hold nothing."""
+        html = note.status_html({"status": "ready"}, {"workers": workers}, "en")
+
+        assert expected in html
+        assert 'class="status ready"' in html
+
+    def test_escapes_reasons_and_counts_who_waits(self) -> None:
+        """Reasons come from errors."""
+        html = note.status_html(
+            {"status": "down", "reasons": ["<b>"]}, {"queue": {"waiting": 2}}, "en"
+        )
+
+        assert "2 waiting · &lt;b&gt;" in html
+
+
+class TestView:
+    def test_shows_every_turn(self) -> None:
+        """Question, answer, failure, facts: in this order."""
+        failure = Failure(code="worker_died", message="gone")
+        turn = Turn(question="q", answer="a<b>", facts=facts(), failure=failure)
+
+        shown = view.messages(Conversation(turns=(turn,)), "en")
+
+        assert [message["role"] for message in shown] == ["user", *["assistant"] * 3]
+        assert shown[1]["content"] == [{"type": "text", "text": "a\\<b>"}]
+        assert shown[3]["metadata"]["title"].startswith("code\\-agent · small\\_model")
+
+    @pytest.mark.parametrize("locale", ["en", "fr"])
+    def test_offers_every_agent_and_an_example_of_each(self, locale: str) -> None:
+        """In the reader's language, `auto` first."""
+        choices = view.agent_choices(REGISTRY, locale)
+
+        assert [agent_id for _, agent_id in choices] == ["auto", *REGISTRY.agents]
+        assert len(view.examples(REGISTRY, locale)) == len(REGISTRY.agents)
