@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from orion.cli import app, main
+from orion.cli.options import read_settings
 
 
 @app.command()
 def serve(host: str | None = None, port: int | None = None) -> None:
     """Start the app: page, Gradio endpoints and /v1 on one port. Ctrl-C stops it."""
     from orion.serve import serve as serve_until_stopped
-    from orion.settings import Settings
 
-    given: dict[str, Any] = {"host": host, "port": port}
+    given = {"host": host, "port": port}
     serve_until_stopped(
-        Settings(**{name: value for name, value in given.items() if value is not None})
+        read_settings(**{name: value for name, value in given.items() if value is not None})
     )
 
 

@@ -158,7 +158,11 @@ class Dispatcher:
         if self._draining:
             ticket.put(Ended(error=ShuttingDownError()))
             return
-        self._desk.admit(ticket)
+        try:
+            self._desk.admit(ticket)
+        except Exception:
+            ticket.put(Ended(error=OrionError()))  # a bug of ours must not leave a caller waiting
+            raise
 
     def _tick(self) -> None:
         now_s = self._clock.now()

@@ -15,7 +15,6 @@ from orion.registry.manifest import (
     MANIFEST,
     derived_folder,
     read_manifest,
-    remove_leftovers,
     source_of,
     verify_folder,
 )
@@ -63,7 +62,6 @@ def import_gguf(source: Path, out: Path, *, progress: Progress = no_progress) ->
     identity = source_of(source)
     if out.exists() and _is_taken(out):
         return {**_already(source, out, identity), "seconds": time.monotonic() - begun_s}
-    remove_leftovers(out)
     progress("importing", 0.0)
     try:
         made = _convert(source, out, identity, progress)
@@ -123,19 +121,20 @@ def _already(source: Path, out: Path, identity: SourceFile) -> dict[str, Any]:
 
 
 def _convert(source: Path, out: Path, identity: SourceFile, progress: Progress) -> dict[str, Any]:
-    silence()
-    tokenizer = read_tokenizer(source)
-    progress("importing", 0.3)
-    model = _read_model(source, lambda ratio: progress("importing", 0.4 + 0.4 * ratio))
-    config, state, dtype = _as_checkpoint(model)
-    del model
-    gc.collect()
-    parameters = sum(tensor.numel() for tensor in state.values())
-    _check_room(out, identity.name, parameters * 2 + _SPARE_BYTES)
-    facts = {"dtype": dtype, "parameters": str(parameters), "tool": "import-gguf 1"}
+    facts: dict[str, str] = {"tool": "import-gguf 1"}
     with derived_folder(out, source=identity, facts=facts) as folder:
+        silence()
+        tokenizer = read_tokenizer(source)
+        progress("importing", 0.3)
+        model = _read_model(source, lambda ratio: progress("importing", 0.4 + 0.4 * ratio))
+        config, state, dtype = _as_checkpoint(model)
+        del model
+        gc.collect()
+        parameters = sum(tensor.numel() for tensor in state.values())
+        _check_room(folder, identity.name, parameters * 2 + _SPARE_BYTES)
         _save(config, state, folder)
         tokenizer.save_pretrained(folder)
+        facts |= {"dtype": dtype, "parameters": str(parameters)}
         progress("importing", 0.9)
     progress("importing", 1.0)
     size_bytes = sum(path.stat().st_size for path in out.iterdir())
@@ -173,14 +172,11 @@ def _as_checkpoint(model: Any) -> tuple[Any, dict[str, Any], str]:
     return config, state, str(dtype).removeprefix("torch.")
 
 
-def _check_room(out: Path, source: str, needed_bytes: int) -> None:
-    place = next(parent for parent in out.absolute().parents if parent.exists())
-    free_bytes = shutil.disk_usage(place).free
+def _check_room(folder: Path, source: str, needed_bytes: int) -> None:
+    free_bytes = shutil.disk_usage(folder).free
     if free_bytes < needed_bytes:
-        reason = (
-            f"it needs {format_bytes(needed_bytes)} of disk and {format_bytes(free_bytes)} are free"
-        )
-        raise ConversionError(source=source, reason=reason)
+        needed, free = format_bytes(needed_bytes), format_bytes(free_bytes)
+        raise ConversionError(source=source, reason=f"it needs {needed} of disk; {free} are free")
 
 
 def _save(config: Any, state: dict[str, Any], folder: Path) -> None:

@@ -101,7 +101,7 @@ def derived_folder(out: Path, *, source: SourceFile, facts: dict[str, str]) -> I
 
     Everything in it is hashed into the manifest, flushed to the disk and renamed in one
     step: a cut run leaves nothing under the final name. Where another process was
-    quicker, its result stays.
+    quicker, its result stays. `facts` are read at the end, so the block may add some.
 
     Raises:
         HomeNotWritableError: The place cannot be written to.

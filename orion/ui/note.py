@@ -76,7 +76,7 @@ def why(facts: AnswerFacts, locale: str) -> str:
     else:
         percent = round(facts.route.confidence * 100)
         reason = f"{facts.route.reason} ({say('note.confidence', locale, percent=percent)})"
-    return f"{say('note.why', locale)}: {reason}"
+    return f"{say('note.why', locale)} {reason}"
 
 
 def failure_text(failure: Failure, locale: str, *, partial: bool) -> str:

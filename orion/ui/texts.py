@@ -61,7 +61,7 @@ ENGLISH = {
     "note.cancelled": "stopped",
     "note.cached": "from the cache",
     "note.fallback": "in place of {agent}",
-    "note.why": "Why this agent",
+    "note.why": "Why this agent:",
     "note.confidence": "confidence {percent} %",
     "note.chosen": "chosen by you",
     "note.time": "Time",
@@ -140,7 +140,7 @@ FRENCH = {
     "note.cancelled": "arrêté",
     "note.cached": "depuis le cache",
     "note.fallback": "à la place de {agent}",
-    "note.why": "Pourquoi cet agent",
+    "note.why": "Pourquoi cet agent :",
     "note.confidence": "confiance {percent} %",
     "note.chosen": "choisi par vous",
     "note.time": "Temps",
@@ -232,10 +232,7 @@ def error_message(error: OrionError, locale: str) -> str:
     template = FRENCH_ERRORS.get(error.code) if locale == "fr" else None
     if template is None:
         return error.public_message
-    try:
-        return template.format_map(_Facts(error.facts))
-    except (ValueError, TypeError):  # a fact of another shape than the template expects
-        return error.public_message
+    return template.format_map(_Facts(error.facts))
 
 
 class _Facts(dict[str, Any]):

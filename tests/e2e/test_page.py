@@ -171,7 +171,8 @@ class TestText:
 
         blocked = tab.page.evaluate(
             """() => new Promise(resolve => {
-                document.addEventListener("securitypolicyviolation", event => resolve(event.blockedURI));
+                const name = "securitypolicyviolation";
+                document.addEventListener(name, event => resolve(event.blockedURI));
                 new Image().src = "https://example.org/x.png";
             })"""
         )

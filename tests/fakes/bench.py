@@ -82,10 +82,17 @@ class Scripted(FakeRuntime):
         answer: Callable[[Job, Output], Generated] | None = None,
     ) -> None:
         super().__init__()
-        self.warm_up = warm
-        self.load = load or super().load
-        self.generate = answer or super().generate
+        self._warm, self._load, self._answer = warm, load, answer
         self.closed = 0
+
+    def warm_up(self) -> None:
+        self._warm()
+
+    def load(self, spec: LoadSpec, progress: Progress) -> LoadedModel:
+        return (self._load or super().load)(spec, progress)
+
+    def generate(self, job: Job, output: Output) -> Generated:
+        return (self._answer or super().generate)(job, output)
 
     def close(self) -> None:
         self.closed += 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 
 from orion.dispatcher import Ticket
-from orion.protocol import Delta, Generate, Loaded, LoadProgress, Stop
+from orion.dispatcher.dispatcher import _STOP_LIMIT_S
+from orion.protocol import Delta, Generate, Loaded, LoadFailed, LoadProgress, Stop
 from tests.fakes.hall import LIMIT_S, done, error_of, heard, kinds
 
 
@@ -28,12 +29,12 @@ class TestDeadline:
         assert hall.dispatcher.counts()["running"] == 0
 
     def test_a_worker_that_ignores_a_stop_is_killed(self, hall):
-        """Two seconds later; its other answers end with it."""
+        """Some seconds later; its other answers end with it."""
         worker = hall.load()
         first, second = hall.ask(), hall.ask()
         hall.dispatcher.cancel(first.request_id)
         hall.settle()
-        hall.pass_time(1.9)
+        hall.pass_time(_STOP_LIMIT_S - 0.1)
         assert not worker.killed.is_set()
 
         hall.pass_time(0.2)
@@ -141,6 +142,18 @@ class TestDeath:
         hall.load(slots=0)
 
         assert kinds(hall.ask()) == ["Granted"]
+
+    def test_progress_of_a_load_that_was_given_up_is_told_to_nobody(self, hall):
+        """The worker has not heard yet."""
+        hall.works.polite = False
+        ticket = hall.ask()
+        worker = hall.works[0]
+        worker.say(LoadFailed(model="a", code="load_failed", facts={}))
+        worker.say(LoadProgress(phase="completing", ratio=1.0))
+        hall.settle()
+
+        assert kinds(ticket) == ["Ended"]
+        worker.exit(0)
 
 
 class TestShutdown:

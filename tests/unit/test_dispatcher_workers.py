@@ -89,6 +89,22 @@ class TestUnload:
         assert hall.dispatcher.unload("a", LIMIT_S) is True
         assert hall.dispatcher.records() == []
 
+    def test_who_waits_for_another_model_waits_on(self, make_hall):
+        """Each hears of its own."""
+        hall = make_hall(places=2)
+        hall.load("a")
+        hall.load("b")
+        hall.ask("b")
+        thread, result = self.unload(hall, "b")
+        while not hall.dispatcher._desk.unload_waiters:
+            hall.settle()
+
+        assert hall.dispatcher.unload("a", LIMIT_S) is True
+        assert result == []
+        hall.holder("b").say(done("r3"))
+        thread.join(LIMIT_S)
+        assert result == [True]
+
     def test_what_is_not_there_cannot_go(self, hall):
         """Nor what still loads."""
         hall.ask("a")

@@ -325,8 +325,8 @@ class TestShutdown:
         """Also on an exception."""
         engine = make_fake_engine()
         engine.load("code-agent")
-        with pytest.raises(KeyError), engine:
-            {}.popitem()
+        with pytest.raises(KeyError), engine as entered:
+            {}.pop(entered)
 
         assert engine.health()["status"] == "draining"
         assert engine.stats()["workers"] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,12 +20,12 @@ SAMPLING = [field.name for field in dataclasses.fields(SamplingOverrides)]
 NUMBERS = [name for name in SAMPLING if name != "stop"]
 
 
-def passed(text: object = "hello", **given: object) -> ValidQuery:
+def passed(text: object = "hello", **given: Any) -> ValidQuery:
     """The valid query that `given` becomes."""
     return validate(Query(text=text, **given), names=NAMES, limits=LIMITS)
 
 
-def refused(text: object = "hello", **given: object) -> InvalidQueryError:
+def refused(text: object = "hello", **given: Any) -> InvalidQueryError:
     """The error that `given` earns."""
     with pytest.raises(InvalidQueryError) as caught:
         passed(text, **given)

@@ -39,7 +39,7 @@ def walked(*states: RequestState) -> RequestMachine:
 
 def way_to(state: RequestState) -> list[RequestState]:
     """The shortest walk from idle to `state`."""
-    ways = {S.IDLE: []}
+    ways: dict[RequestState, list[RequestState]] = {S.IDLE: []}
     queue = [S.IDLE]
     while state not in ways:
         here = queue.pop(0)

@@ -6,7 +6,7 @@ import string
 
 import pytest
 
-from orion.errors import InvalidQueryError, OverloadedError, WorkerDiedError, error_classes
+from orion.errors import OverloadedError, WorkerDiedError, error_classes
 from orion.types import RequestState
 from orion.ui.texts import (
     CATALOGUES,
@@ -84,7 +84,6 @@ class TestWords:
         assert error_message(error, "fr").startswith("Trop de requêtes attendent (4)")
         assert error_message(error, "en") == error.public_message
 
-    def test_missing_or_odd_facts_never_raise(self) -> None:
+    def test_missing_facts_never_raise(self) -> None:
         """A message about an error is not the place for another."""
         assert "?" in error_message(WorkerDiedError(), "fr")
-        assert error_message(InvalidQueryError(field=object()), "fr")
