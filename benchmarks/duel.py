@@ -6,11 +6,12 @@ Both are loaded, only one is busy; who goes first changes from round to round.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.app_process import AppProcess
 from benchmarks.figures import Compared, Figure, Goal
-from benchmarks.process import cpu_s
+from benchmarks.process import Bystanders, cpu_s
 from benchmarks.raw_process import RawProcess
 from benchmarks.subject import CHAT_AGENT, STORY_AGENT, Subject, say
 
@@ -22,17 +23,19 @@ if TYPE_CHECKING:
 STORY = "Write a long story about a fox who crosses a river to find a new home."
 STORY_TOKENS = 200
 FIRST_TOKENS = 4
+_BUSY_CORES = 0.1
 DECODE_GOAL = Goal(bound=0.90, at_least=True)
 TTFT_GOAL = Goal(bound=25.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """Both sides' answers to the same prompt."""
+    """Both sides' answers to the same prompt, and how many cores other work took meanwhile."""
 
     ours: Streamed
     raw: dict[str, Any]
     cpu_s: float
+    bystander_cores: float
 
     @property
     def same_text(self) -> bool:
@@ -105,11 +108,13 @@ def _rounds(
             text = text_of(index)
             body = subject.body(agent, text, max_tokens=max_tokens)
             messages = subject.messages(agent, text)
+            bystanders = Bystanders()
             theirs = raw.ask(messages, sampling) if index % 2 else None
             before_s = cpu_s(app.child.pid)
             ours = app.ask(body)
             used_s = cpu_s(app.child.pid) - before_s
-            return Round(ours=ours, raw=theirs or raw.ask(messages, sampling), cpu_s=used_s)
+            theirs = theirs or raw.ask(messages, sampling)
+            return Round(ours=ours, raw=theirs, cpu_s=used_s, bystander_cores=bystanders.cores())
 
         for warm_up in range(2):
             one(9000 + warm_up)
@@ -129,6 +134,9 @@ def _note(rounds: list[Round]) -> str:
         f"{first.cached_tokens} of them cached",
         f"{first.tokens} tokens written in {first.deltas} pieces",
     ]
+    bystanders = median(one.bystander_cores for one in rounds)
+    if bystanders > _BUSY_CORES:
+        parts.append(f"other work took {bystanders:.1f} cores meanwhile (median)")
     if unequal:
         parts.append(f"{unequal} of {len(rounds)} rounds were not the same work on both sides")
     elif unlike:

@@ -151,6 +151,29 @@ def cpu_s(pid: int) -> float:
     return float(times.user + times.system)
 
 
+class Bystanders:
+    """How much of the machine other work takes, from its making to each look.
+
+    What this process and all below it use is not counted; nothing below it may end in
+    between.
+    """
+
+    def __init__(self) -> None:
+        self._begun = self._now()
+
+    def cores(self) -> float:
+        """Cores busy with other work, on average since it was made."""
+        moment_s, others_s = self._now()
+        return max(0.0, others_s - self._begun[1]) / (moment_s - self._begun[0])
+
+    def _now(self) -> tuple[float, float]:
+        times = psutil.cpu_times()
+        busy_s = sum(times) - times.idle - getattr(times, "iowait", 0.0)
+        busy_s -= getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
+        own_s = cpu_s(os.getpid()) + sum(cpu_s(pid) for pid in child_pids(os.getpid()))
+        return time.monotonic(), busy_s - own_s
+
+
 def child_pids(pid: int) -> set[int]:
     """The processes below one process."""
     return {child.pid for child in psutil.Process(pid).children(recursive=True)}

@@ -186,6 +186,8 @@ class Dispatcher:
         self._desk.load_failed(model, error)
 
     def _check_jobs(self, record: WorkerRecord, now_s: float) -> None:
+        if record.state is not WorkerState.READY:
+            return
         limit_s = self._limits.generate_s
         for ticket in list(record.jobs.values()):
             if now_s - ticket.granted_s > limit_s:
@@ -193,7 +195,10 @@ class Dispatcher:
                 self._desk.end(ticket.request_id, error)
             if ticket.stop_sent_s is not None and now_s - ticket.stop_sent_s > _STOP_LIMIT_S:
                 self._log.error("worker.ignores_stop", worker=record.worker.id)
+                self._desk.scheduler.on_doomed(ticket.model)
+                record.state = WorkerState.LEAVING
                 self._floor.kill(record)
+                return
 
     def _drain(self) -> None:
         self._draining = True

@@ -112,7 +112,8 @@ def derived_folder(out: Path, *, source: SourceFile, facts: dict[str, str]) -> I
         remove_leftovers(out)
         temporary = Path(tempfile.mkdtemp(prefix=_prefix(out), dir=out.parent))
     try:
-        yield temporary
+        with _full_disk(out, source.name):
+            yield temporary
         with _disk_errors(out, source.name):
             _finish(temporary, source, facts)
             _publish(temporary, out)
@@ -124,8 +125,10 @@ def discard(folder: Path) -> None:
     """Take a folder away from its name at once, then delete it, as far as that is allowed."""
     with contextlib.suppress(OSError):
         aside = Path(tempfile.mkdtemp(prefix=_prefix(folder), dir=folder.parent))
-        folder.rename(aside / folder.name)
-        shutil.rmtree(aside, ignore_errors=True)
+        try:
+            folder.rename(aside / folder.name)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def remove_leftovers(out: Path, *, own: bool = False) -> None:
@@ -153,15 +156,24 @@ def _is_alive(pid: int) -> bool:
 @contextlib.contextmanager
 def _disk_errors(out: Path, source: str) -> Iterator[None]:
     try:
-        yield
+        with _full_disk(out, source):
+            yield
     except OSError as error:
-        if error.errno in _NO_ROOM:
-            free = format_bytes(shutil.disk_usage(_existing(out)).free)
-            raise ConversionError(
-                source=source, reason=f"the disk is full ({free} free)"
-            ) from error
         reason = error.strerror or type(error).__name__
         raise HomeNotWritableError(home=str(out.parent), reason=reason) from error
+
+
+@contextlib.contextmanager
+def _full_disk(out: Path, source: str) -> Iterator[None]:
+    """Libraries wrap "no space left" in errors of their own; it reads the same in all."""
+    try:
+        yield
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
+        if number not in _NO_ROOM and os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        free = format_bytes(shutil.disk_usage(_existing(out)).free)
+        raise ConversionError(source=source, reason=f"the disk is full ({free} free)") from error
 
 
 def _existing(path: Path) -> Path:

@@ -104,7 +104,7 @@ class Scheduler:
         held.leases -= 1
         self._tick += 1
         held.last_used = self._tick
-        if held.leave_when_idle and held.leases == 0:
+        if held.leave_when_idle and held.leases == 0 and not held.leaving:
             self._evict(model)
         self._advance()
 
@@ -122,6 +122,11 @@ class Scheduler:
             del self.waiting[request_id]
             self.effects.refuse(request_id, error)
         self._advance()
+
+    def on_doomed(self, model: str) -> None:
+        """The model's worker is being killed: nobody new may run on it; `on_gone` follows."""
+        if model in self.resident:
+            self.resident[model].leaving = True
 
     def on_gone(self, model: str) -> None:
         """The model's worker ended: asked, evicted or died."""

@@ -36,15 +36,22 @@ class TestDeadline:
         hall.settle()
         hall.pass_time(_STOP_LIMIT_S - 0.1)
         assert not worker.killed.is_set()
+        worker.polite = False
 
+        hall.pass_time(0.2)
+        third = hall.ask()
         hall.pass_time(0.2)
 
         assert worker.killed.is_set()
+        assert hall.log.lines.count("worker.ignores_stop") == 1
+        assert heard(third) == []
+        worker.exit(-9)
+        hall.settle()
         assert error_of(first).code == "cancelled"
         assert error_of(second).code == "worker_died"
-        assert hall.dispatcher.records() == []
-        hall.ask()
-        assert len(hall.works) == 2
+        hall.works[1].has_loaded()
+        hall.settle()
+        assert kinds(third) == ["Granted"]
 
     def test_deadlines_are_kept_while_there_is_much_to_do(self, hall):
         """A tick does not wait for an empty inbox."""

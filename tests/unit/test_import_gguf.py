@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -155,6 +156,25 @@ class TestDerivedFolder:
         with pytest.raises(HomeNotWritableError):
             make()
         assert (out / "notes.txt").read_text() == "mine"
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+            OSError(errno.EDQUOT, "quota"),
+            RuntimeError("I/O error: No space left on device (os error 28)"),
+        ],
+    )
+    def test_a_full_disk_is_said_and_leaves_nothing(self, tmp_path, error):
+        """Whatever a library wraps it in."""
+
+        def make() -> None:
+            with derived_folder(tmp_path / "out", source=self.source, facts={}):
+                raise error
+
+        with pytest.raises(ConversionError, match="disk is full"):
+            make()
+        assert list(tmp_path.iterdir()) == []
 
     def test_leftovers_of_dead_processes_go_and_others_stay(self, tmp_path):
         """A killed run is cleaned up by the next; a running one is not touched."""

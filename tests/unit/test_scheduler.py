@@ -251,6 +251,18 @@ class TestEviction:
         scheduler.on_gone("a")
         assert effects.take() == [("load", "c"), ("unload", "b")]
 
+    def test_a_model_on_its_way_out_takes_nobody(self, scheduler, effects):
+        """Also when the one it makes room for has given up."""
+        resident(scheduler, effects, "a")
+        scheduler.on_request("r1", "b")
+        scheduler.on_request("r2", "a")
+        scheduler.on_leave("r1")
+        assert effects.take() == [("unload", "a")]
+
+        scheduler.on_gone("a")
+
+        assert effects.take() == [("load", "a")]
+
     def test_a_request_for_a_leaving_model_loads_it_again(self, scheduler, effects):
         """It waits for the end of the old worker, never runs on it."""
         resident(scheduler, effects, "a")
@@ -296,6 +308,22 @@ class TestUnload:
 
 
 class TestDeath:
+    def test_nobody_is_sent_to_a_worker_that_is_being_killed(self, scheduler, effects):
+        """Who comes now gets the next one; the answers on it are not waited for."""
+        resident(scheduler, effects, "a")
+        scheduler.on_request("r1", "a")
+        effects.take()
+
+        scheduler.on_doomed("a")
+        scheduler.on_doomed("nobody")
+        scheduler.on_request("r2", "a")
+        scheduler.ask_unload("a")
+        scheduler.on_release("a")
+        assert effects.take() == []
+
+        scheduler.on_gone("a")
+        assert effects.take() == [("load", "a")]
+
     def test_those_who_wait_for_a_dead_model_get_a_new_load(self, scheduler, effects):
         """The dispatcher tells those who ran."""
         resident(scheduler, effects, "a", slots=1)
