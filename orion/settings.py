@@ -58,7 +58,9 @@ class LimitSettings(_Group):
 
     body_bytes: int = Field(2_000_000, ge=1024, description="HTTP body of one request.")
     message_chars: int = Field(64_000, ge=1, description="One message.")
-    total_chars: int = Field(256_000, ge=1, description="All messages of one request.")
+    total_chars: int = Field(  # four bytes each still fit in one frame to the worker
+        256_000, ge=1, le=4_000_000, description="All messages of one request."
+    )
     messages: int = Field(200, ge=1, description="Messages in one request.")
     max_tokens: int = Field(4096, ge=1, description="Largest `max_tokens` a caller may ask for.")
 

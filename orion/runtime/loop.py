@@ -270,7 +270,7 @@ def rss_bytes() -> int:
     try:
         with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - hot path
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
+    except OSError:  # pragma: no cover - only where there is no /proc
         import psutil
 
         return int(psutil.Process().memory_info().rss)

@@ -57,5 +57,7 @@ class InProcessWorker:
             self._on_frame(self.id, frame)
 
     def _run(self) -> None:
-        self._loop.run(self._frames())
-        self._on_exit(self.id, self._loop.exit_code, "")
+        try:
+            self._loop.run(self._frames())
+        finally:
+            self._on_exit(self.id, self._loop.exit_code, "")

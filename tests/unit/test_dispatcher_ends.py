@@ -235,8 +235,34 @@ class TestShutdown:
 
         assert len(hall.works) == 1
 
+    def test_a_request_that_comes_in_the_last_moment_hears_of_it(self, hall):
+        """Nothing is left unread in the inbox."""
+        hold = threading.Event()
+        hall.dispatcher._inbox.put(lambda: hold.wait(LIMIT_S))
+        closer = threading.Thread(target=hall.dispatcher.shutdown, args=(0.0,), daemon=True)
+        closer.start()
+        pause = threading.Event()
+        while hall.dispatcher._inbox.qsize() < 2:
+            pause.wait(0.001)
+        ticket = Ticket(request_id="late", model="a", generate=None)
+        hall.dispatcher.submit(ticket)
+
+        hold.set()
+        closer.join(LIMIT_S)
+
+        assert error_of(ticket).code == "shutting_down"
+
 
 class TestSurprise:
+    def test_a_request_that_cannot_be_taken_hears_so(self, hall):
+        """A bug must not leave a caller waiting."""
+        ticket = Ticket(request_id=[], model="a", generate=None)
+        hall.dispatcher.submit(ticket)
+        hall.settle()
+
+        assert error_of(ticket).code == "orion"
+        assert "dispatcher.event_failed" in hall.log.lines
+
     def test_one_bad_event_does_not_stop_the_others(self, hall):
         """It is logged; the next one is served."""
         hall.dispatcher._inbox.put({}.popitem)
