@@ -7,6 +7,8 @@ import sys
 from orion.cli import app, main
 from orion.cli.options import read_settings
 
+__all__ = ["main"]
+
 
 @app.command()
 def serve(host: str | None = None, port: int | None = None) -> None:

@@ -187,8 +187,9 @@ def worker_environment() -> dict[str, str]:
 
 
 def yield_between_kernels() -> None:
-    """Have OpenMP threads wait briefly before they sleep; before torch is imported.
+    """Have OpenMP threads wait only briefly before they sleep.
 
+    Call it before the library that brings OpenMP is imported.
     A decoded token is hundreds of small parallel loops. By default a thread that waits
     for the next one spins on the core that the others need: with anything else running
     on the machine, decoding was measured 5 to 20 times slower.

@@ -16,6 +16,7 @@ from orion.registry import HashMemo, Variant, locate, verify
 from orion.runtime.base import Generated, LoadedModel
 from orion.runtime.gguf_header import read_header
 from orion.runtime.prompt import ChatTemplate, PromptBuilder
+from orion.settings import yield_between_kernels
 from orion.types import FinishReason
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class LlamaCppRuntime:
 
     def warm_up(self) -> None:
         """Import the library and the template engine."""
+        yield_between_kernels()
         for name in ("jinja2.sandbox", "xllamacpp"):
             importlib.import_module(name)
 

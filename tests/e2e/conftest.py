@@ -86,7 +86,7 @@ def client() -> Iterator[Callable[[str], Client]]:
         one.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its event loop would be in the way of other modules' own
 def browser() -> Iterator[Browser]:
     """Chromium; without one these tests are skipped, or fail with ORION_REQUIRE_BROWSER=1."""
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
