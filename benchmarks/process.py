@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn, Self
 
 import psutil
 
-from orion.settings import PACKAGE_ROOT, worker_environment
+from orion.settings import CHILD_ENVIRONMENT, PACKAGE_ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +31,7 @@ class Child:
 
     Args:
         command: Arguments after the interpreter.
-        environment: Variables set on top of what workers get (offline, no secrets).
+        environment: Variables set on top of the caller's.
         talks: Whether its standard input is a pipe.
 
     Attributes:
@@ -125,10 +125,13 @@ class Child:
 
 
 def _environment() -> dict[str, str]:
-    """What workers get; bytecode is kept, or every start would be a first one."""
-    kept = worker_environment()
+    """The caller's own, offline and silent; not a worker's, whose tuning is the product's.
+
+    Bytecode is kept, or every start would be a first one.
+    """
+    kept = dict(os.environ)  # noqa: TID251 - handed on to children, never read
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
-    return kept
+    return {**kept, **CHILD_ENVIRONMENT, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 
 def tree_pss_bytes(pid: int) -> int:

@@ -135,7 +135,15 @@ class Tab:
         """Fill in one of the settings."""
         if not self.page.is_visible(f"#{name}"):
             self.page.click("#settings button")
-        self.page.fill(f"#{name} :is(input, textarea)", value)
+        field = f"#{name} :is(input, textarea)"
+        for _ in range(20):  # a field that is just being mounted takes its first value back
+            self.page.fill(field, value)
+            self.page.press(field, "Tab")
+            self.page.wait_for_timeout(150)
+            if self.page.input_value(field) == value:
+                return
+        msg = f"{name} does not keep {value!r}"
+        raise AssertionError(msg)
 
     def answered(self, count: int = 1) -> None:
         """Wait until that many answers are complete."""
