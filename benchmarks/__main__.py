@@ -26,7 +26,7 @@ SCENARIOS: dict[str, tuple[Callable[[Subject, int], list[Figure]], int]] = {
 }
 """Name → what measures it and how many rounds it takes by default."""
 
-_BUSY = 0.5
+_BUSY = 0.1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,10 +82,10 @@ def _page(figures: list[Figure], machine: dict[str, Any]) -> str:
     words = [
         f"{machine['cores']} cores, {machine['threads']} threads, {machine['system']}",
         f"Python {machine['python']}",
-        f"load average {machine['load_average']:.1f} at the start",
     ]
-    if machine["load_average"] > _BUSY:
-        words.append("other work disturbs these figures")
+    if machine["bystander_cores"] > _BUSY:
+        cores = machine["bystander_cores"]
+        words.append(f"other work took {cores:.1f} cores at the start and disturbs these figures")
     return "\n\n".join(part for part in (", ".join(words), table(figures), notes(figures)) if part)
 
 

@@ -37,6 +37,7 @@ def memory(subject: Subject, runs: int) -> list[Figure]:
             before, children = tree_pss_bytes(app.child.pid), child_pids(app.child.pid)
             app.ask(body)
             worker = control.worker_pid()
+            control.settle()
             held.append((tree_pss_bytes(app.child.pid) - before) / MB)
             control.unload()
             now = control.settle()

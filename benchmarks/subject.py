@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
+import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.process import BenchmarkError, Child
+from benchmarks.process import BenchmarkError, Bystanders, Child
 from orion.errors import OrionError
 from orion.placement import probe_machine
 from orion.registry import load_registry, locate
@@ -23,6 +23,7 @@ MODEL = "smollm2-135m-instruct"
 CHAT_AGENT = "conversation-agent"
 STORY_AGENT = "creative-agent"
 _IMPORT_LIMIT_S = 600.0
+_LOOK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +111,14 @@ def describe_machine(subject: Subject) -> dict[str, Any]:
         "instruction_sets": list(machine.instruction_sets),
         "memory_total_bytes": machine.memory_total_bytes,
         "threads": subject.threads,
-        "load_average": os.getloadavg()[0],
+        "bystander_cores": round(_bystander_cores(), 2),
     }
+
+
+def _bystander_cores() -> float:
+    bystanders = Bystanders()
+    time.sleep(_LOOK_S)
+    return bystanders.cores()
 
 
 def say(text: str) -> None:

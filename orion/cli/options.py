@@ -54,12 +54,12 @@ def read_settings(**given: Any) -> Settings:
 
 
 def one_shot_settings(console: Console) -> Settings:
-    """Settings of a command that answers and ends: quiet, and no worker kept in reserve.
+    """Settings of a command that answers and ends: quiet, one slot, no worker in reserve.
 
     What goes wrong is told by the command's one error line, not by the log as well.
     """
     settings = read_settings()
-    changes: dict[str, Any] = {"worker": {"spares": 0}, "preload": False}
+    changes: dict[str, Any] = {"worker": {"spares": 0, "slots": 1}, "preload": False}
     if console.debug:
         changes["log"] = {"level": "DEBUG"}
     elif "level" not in settings.log.model_fields_set:
