@@ -33,7 +33,7 @@ class RawModel:
         params = xllamacpp.CommonParams()
         params.model.path = spec["path"]
         params.n_ctx = self._context_tokens = spec["context_tokens"]
-        params.n_parallel = spec.get("slots", 1)
+        params.n_parallel = 1
         params.cpuparams.n_threads = spec["threads"]
         params.cpuparams_batch.n_threads = spec["threads"]
         params.api_keys = [key]
@@ -104,7 +104,6 @@ def _parameters(ids: list[int], sampling: dict[str, Any]) -> dict[str, Any]:
         "top_k": sampling["top_k"],
         "min_p": sampling["min_p"],
         "repeat_penalty": sampling["repetition_penalty"],
-        "seed": sampling["seed"],
     }
 
 

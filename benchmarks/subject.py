@@ -43,7 +43,7 @@ class Subject:
     def sampling(self, agent: str, *, max_tokens: int) -> dict[str, Any]:
         """The agent's sampling, made greedy so that both sides write the same text."""
         own = asdict(self.registry.agent(agent).sampling.sampling())
-        return {**own, "max_tokens": max_tokens, "temperature": 0.0, "seed": 1}
+        return {**own, "max_tokens": max_tokens, "temperature": 0.0}
 
     def body(self, agent: str, text: str, *, max_tokens: int) -> dict[str, Any]:
         """The same request for `/v1`."""
@@ -52,16 +52,14 @@ class Subject:
             "messages": [{"role": "user", "content": text}],
             "max_tokens": max_tokens,
             "temperature": 0,
-            "seed": 1,
         }
 
-    def raw_spec(self, *, slots: int = 1) -> dict[str, Any]:
+    def raw_spec(self) -> dict[str, Any]:
         """What `benchmarks.raw_llamacpp` is told."""
         return {
             "path": str(self.gguf),
             "threads": self.threads,
-            "context_tokens": self.context_tokens * slots,
-            "slots": slots,
+            "context_tokens": self.context_tokens,
         }
 
     def checkpoint(self) -> Path:

@@ -105,7 +105,7 @@ class _Planner:
         """The variant, its runtime and the frame that loads it.
 
         Raises:
-            AgentUnavailableError: No variant of the model can be served here.
+            NotServableError: No variant of the model can be served here.
         """
         model = self._registry.model(model_id)
         variant = choose_variant(

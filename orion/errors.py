@@ -11,6 +11,7 @@ OrionError                        orion                500
 ├── CancelledError                cancelled            499
 ├── DeadlineExceededError         deadline             504  retryable
 ├── AgentUnavailableError         agent_unavailable    503  retryable
+│   ├── NotServableError          not_servable         404
 │   └── AgentLoadError            load_failed          503  retryable
 │       ├── WeightsMissingError   weights_missing      503
 │       └── BadWeightsError       bad_weights          503
@@ -167,6 +168,15 @@ class AgentUnavailableError(OrionError):
     status = 503
     retryable = True
     template = "{agent} cannot answer now: {reason}."
+
+
+class NotServableError(AgentUnavailableError):
+    """No variant of the model may be served here, now or later. Facts: `agent`, `reason`."""
+
+    code = "not_servable"
+    status = 404
+    retryable = False
+    template = "{agent} cannot be served here: {reason}."
 
 
 class AgentLoadError(AgentUnavailableError):

@@ -46,3 +46,4 @@ if "$python" -c 'import setuptools; exit(int(setuptools.__version__.split(".")[0
     isolation=--no-build-isolation
 fi
 $pip install $quiet --no-deps $isolation --config-settings editable_mode=compat --editable .
+echo "Done. Start it with: make run"

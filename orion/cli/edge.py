@@ -47,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: list[str], console: Console) -> int:
     command = typer.main.get_command(app)
     try:
-        status = command.main(args=argv, prog_name="orion", standalone_mode=False, obj=console)
+        status = command.main(
+            args=argv or ["--help"], prog_name="orion", standalone_mode=False, obj=console
+        )
     except OrionError as error:
         return _failed(console, error)
     except typer.TyperException as error:  # usage: an unknown option, a missing argument

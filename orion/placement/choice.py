@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orion.errors import AgentLoadError, AgentUnavailableError, OrionError, WeightsMissingError
+from orion.errors import AgentLoadError, NotServableError, OrionError, WeightsMissingError
 from orion.placement.machine import installed_runtimes
 from orion.placement.profile import Profile
 from orion.registry import locate
@@ -57,7 +57,7 @@ def choose_variant(
     Raises:
         WeightsMissingError: Its files are not here; says how to get them.
         AgentLoadError: The packages of its runtime are not installed.
-        AgentUnavailableError: Nothing of it may be served (unpinned, remote).
+        NotServableError: Nothing of it may be served (unpinned, remote).
     """
     verdicts = judge_variants(
         model,
@@ -141,7 +141,7 @@ def _judge(
 
 
 def _refused(model_id: str, variant: Variant, *, present: bool, reason: str) -> Verdict:
-    problem = AgentUnavailableError(agent=model_id, reason=f"{variant.id}: {reason}")
+    problem = NotServableError(agent=model_id, reason=f"{variant.id}: {reason}")
     return Verdict(variant=variant, present=present, reason=reason, problem=problem)
 
 

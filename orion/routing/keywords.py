@@ -19,16 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _CODE, _MULTILINGUAL = "code-agent", "multilingual-agent"
+_REASONING = "reasoning-agent"
 _GROUPS = {
     CONVERSATION_AGENT: vocabulary.CONVERSATION,
     _CODE: vocabulary.CODE,
-    "reasoning-agent": vocabulary.REASONING,
+    _REASONING: vocabulary.REASONING,
     "creative-agent": vocabulary.CREATIVE,
     _MULTILINGUAL: vocabulary.MULTILINGUAL,
 }
 _CODE_MARKS = ("```", "();", "){", "=>", "#!/", "</", "==", "!=", "->", "def ", "::", "[0]")
 _STRONG, _WEAK, _LANGUAGE, _MARK = 2.0, 0.7, 6.0, 1.5
 _PRIOR = {CONVERSATION_AGENT: 0.6}
+_NUMBERS = 2
 _ABSTAIN_BELOW = 0.38
 _READ_CHARS = 4000
 _FOLLOW_UP_WORDS = 6
@@ -91,15 +93,23 @@ class KeywordRouter:
             if phrase in line:
                 points[agent] += weight
                 why.append(f"“{phrase.strip()}” for {agent}")
-        marks = sum(mark in text for mark in _CODE_MARKS)
-        if marks:
-            points[_CODE] += min(3, marks) * _MARK
-            why.append(f"code marks for {_CODE}")
+        self._add_marks(text, words, points, why)
         language = guess_language(words, text)
         if language not in ("en", "fr"):
             points[_MULTILINGUAL] += _LANGUAGE
             why.insert(0, f"neither English nor French ({language}), so {_MULTILINGUAL}")
         return points, why
+
+    @staticmethod
+    def _add_marks(text: str, words: list[str], points: dict[str, float], why: list[str]) -> None:
+        """Signs of code, or else several numbers."""
+        marks = sum(mark in text for mark in _CODE_MARKS)
+        if marks:
+            points[_CODE] += min(3, marks) * _MARK
+            why.append(f"code marks for {_CODE}")
+        elif sum(word.isdigit() for word in words) >= _NUMBERS:
+            points[_REASONING] += _STRONG
+            why.append(f"several numbers for {_REASONING}")
 
 
 def _words(folded: str) -> Iterator[str]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from types import MappingProxyType
 
 CODE = (
-    """python javascript typescript java c++ c# golang php sql bash regex regexp html css json yaml
+    """python javascript typescript java c++ c# golang php sql bash regex regexp html css json
+    yaml
     xml docker dockerfile kubernetes git github gitlab linux terraform react django flask fastapi
     numpy pandas nodejs npm api debug debugger stacktrace traceback segfault refactor refactoring
     unittest pytest makefile nginx postgres postgresql mysql mongodb websocket powershell compiler
@@ -28,12 +29,15 @@ REASONING = (
     derivative derivee probability probabilite theorem theoreme prove demontre demontrer proof
     arithmetic arithmetique percent pourcent percentage pourcentage riddle enigme puzzle deduce
     deduis syllogism divided divise multiplied multiplie squared prime premier
-    |how many| |how much| |how long| |how far| |how old| |combien de| |combien d| |combien coute|
+    |how many| |how much| |fois combien| |times what| |how long| |how far| |how old|
+    |combien de| |combien d| |combien coute|
     |quel age| |step by step| |etape par etape| |square root| |racine carree| |average speed|
     |vitesse moyenne| |what is the next| |true or false| |vrai ou faux| |if all| |si tous|
     |au total| |in total| |kilometres par heure| |miles per hour| |plus petit que| |more than|""",
-    """number nombre sum somme total average moyenne logic logique cost coute costs price prix each
-    chacun chaque remaining reste left minutes hours heures km kg meters metres euros dollars
+    """number nombre sum somme total average moyenne logic logique cost coute costs price prix
+    each
+    chacun chaque remaining reste left minutes hours heures fois times minus coutent km kg
+    meters metres euros dollars
     altogether twice double triple half moitie third tiers fraction ratio speed vitesse age
     conclude conclure therefore donc valid""",
 )
@@ -56,22 +60,27 @@ CREATIVE = (
 MULTILINGUAL = (
     """translate translation traduire traduis traduction traduisez traduit conjugate conjugaison
     conjugue translator pronunciation prononce prononciation idiom
-    |in french| |in spanish| |in german| |in italian| |in japanese| |in chinese| |in arabic|
+    |translate into| |translate to| |traduis en| |traduire en| |in french| |in spanish|
+    |in german|
+    |in italian| |in japanese| |in chinese| |in arabic|
     |in english| |en anglais| |en espagnol| |en allemand| |en italien| |en japonais| |en chinois|
     |en arabe| |en russe| |en portugais| |into french| |into english| |into spanish| |to french|
     |how do you say| |comment dit on| |comment on dit| |que veut dire| |mean in|
     |difference between ser| |false friend| |faux ami|""",
     """language langue spanish espagnol german allemand italian italien japanese japonais chinese
-    chinois arabic arabe russian russe portuguese portugais korean coreen latin dutch polish grammar
+    chinois arabic arabe russian russe portuguese portugais korean coreen latin dutch polish
+    grammar
     grammaire vocabulary vocabulaire verb verbe plural pluriel accent bilingual bilingue""",
 )
 
 CONVERSATION = (
     """hello hi hey bonjour salut bonsoir coucou thanks merci |who are you| |qui es tu|
-    |how are you| |ca va| |comment vas tu| |comment ca va| |what is| |who is| |qui est| |c est quoi|
+    |how are you| |ca va| |comment vas tu| |comment ca va| |what is| |who is| |qui est|
+    |c est quoi|
     |qu est ce| |what do you think| |que penses tu| |tell me about| |parle moi| |good morning|
     |code de la route| |code postal| |code civil| |dress code| |zip code| |code promo|""",
-    """why pourquoi when quand where ou who qui what quel quelle advice conseil recommend recommande
+    """why pourquoi when quand where ou who qui what quel quelle advice conseil recommend
+    recommande
     opinion explain explique should dois best meilleur summarize resume help aide""",
 )
 

@@ -50,6 +50,7 @@ class Live:
             case ProgressEvent():
                 self.progress = event
             case DeltaEvent():
+                self.progress = None
                 first = bool(event.text) and not self.text
                 self.text += event.text
                 self.num_tokens += event.num_tokens

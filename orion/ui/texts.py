@@ -13,7 +13,7 @@ DEFAULT_LOCALE = "en"
 
 ENGLISH = {
     "chat.label": "Conversation",
-    "chat.empty": "Ask anything. A small classifier picks the agent that answers.",
+    "chat.empty": "Ask anything. The router picks the agent that answers.",
     "input.label": "Message",
     "input.placeholder": "Message (Enter sends)",
     "button.send": "Send",
@@ -92,7 +92,7 @@ ENGLISH = {
 
 FRENCH = {
     "chat.label": "Conversation",
-    "chat.empty": "Posez votre question. Un petit classifieur choisit l'agent qui répond.",
+    "chat.empty": "Posez votre question. Le routeur choisit l'agent qui répond.",
     "input.label": "Message",
     "input.placeholder": "Message (Entrée envoie)",
     "button.send": "Envoyer",
@@ -187,6 +187,7 @@ FRENCH_ERRORS = {
     "shutting_down": "Le serveur s'arrête. Réessayez dans un instant.",
     "cancelled": "La requête a été annulée.",
     "deadline": "La réponse a pris plus de {limit_s} s (pendant : {phase}).",
+    "not_servable": "{agent} ne peut pas être servi ici : {reason}.",
     "agent_unavailable": "{agent} ne peut pas répondre maintenant : {reason}.",
     "load_failed": "Le modèle {model} n'a pas pu être chargé : {reason}.",
     "weights_missing": "Le modèle {model} n'est pas sur cette machine ({file} manque). {hint}",

@@ -256,7 +256,7 @@ class TestFailure:
 
         last = list(fake_engine.stream("hello", agent=unpinned))[-1]
 
-        assert last.error.code == "agent_unavailable"
+        assert last.error.code == "not_servable"
         assert [entry["state"] for entry in fake_engine.stats()["workers"]] == ["ready"]
         assert fake_engine.health()["status"] == "ready"
 
