@@ -13,13 +13,14 @@ OrionError                        orion                500
 ├── AgentUnavailableError         agent_unavailable    503  retryable
 │   ├── NotServableError          not_servable         404
 │   └── AgentLoadError            load_failed          503  retryable
-│       ├── WeightsMissingError   weights_missing      503
-│       └── BadWeightsError       bad_weights          503
+│       ├── WeightsMissingError   weights_missing      500
+│       └── BadWeightsError       bad_weights          500
 ├── GenerationError               generation_failed    500  retryable
 │   └── WorkerDiedError           worker_died          500  retryable
 ├── RegistryError                 bad_registry         500  (start-up only)
 ├── HomeNotWritableError          home_not_writable    500
 ├── PortTakenError                port_taken           500  (start-up only)
+├── CannotListenError             cannot_listen        500  (start-up only)
 └── ConversionError               conversion_failed    500  (offline tools)
 
 Facts travel as keyword arguments and become attributes; the message is made from
@@ -190,6 +191,7 @@ class WeightsMissingError(AgentLoadError):
     """A file of the model is not on this machine. Facts: `model`, `file`, `hint`."""
 
     code = "weights_missing"
+    status = 500
     retryable = False
     template = "The model {model} is not on this machine ({file} is missing). {hint}"
 
@@ -201,6 +203,7 @@ class BadWeightsError(AgentLoadError):
     """
 
     code = "bad_weights"
+    status = 500
     retryable = False
     template = (
         "The file {file} of {model} is not the one in models.json: expected {expected}, "
@@ -234,7 +237,7 @@ class HomeNotWritableError(OrionError):
     """ORION_HOME cannot be written to. Facts: `home`, `reason`."""
 
     code = "home_not_writable"
-    template = "ORION_HOME ({home}) cannot be written to: {reason}. Point ORION_HOME elsewhere."
+    template = "ORION_HOME cannot be written to: {reason}. Point ORION_HOME elsewhere."
 
 
 class PortTakenError(OrionError):
@@ -242,6 +245,13 @@ class PortTakenError(OrionError):
 
     code = "port_taken"
     template = "Port {port} on {host} is taken. Choose another with --port or ORION_PORT."
+
+
+class CannotListenError(OrionError):
+    """The address cannot be listened on. Facts: `host`, `port`, `reason`."""
+
+    code = "cannot_listen"
+    template = "Cannot listen on {host}, port {port}: {reason}. See --host and --port."
 
 
 class ConversionError(OrionError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -11,7 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from orion.build import build_engine
-from orion.errors import PortTakenError
+from orion.errors import CannotListenError, PortTakenError
 from orion.settings import Settings, quiet_environment, space_environment
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _FLUSH_LIMIT_S = 1.0
 _FLUSH_S = 0.2
+_CLOSED_PATHS = ("/gradio_api/upload",)  # the page takes no files
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - inside a Space the proxy is in front
 
 
@@ -30,6 +32,7 @@ def serve(settings: Settings | None = None) -> int:
     Raises:
         RegistryError: `models.json` is refused.
         PortTakenError: Another program listens there.
+        CannotListenError: There is no such address here, or it may not be used.
     """
     quiet_environment()
     settings = _on_a_space(settings or Settings())
@@ -46,17 +49,23 @@ def serve(settings: Settings | None = None) -> int:
 
 
 def _serve(engine: Engine, host: str, port: int, stop: _Stop) -> None:
-    from orion.api import routes
+    from starlette.middleware import Middleware
+
+    from orion.api import BodyGate, routes
     from orion.ui import build_page, launch_options, queue_options
 
     page = build_page(engine)
     page.queue(**queue_options(engine))
+    options = launch_options(engine, routes(engine))
+    gate = Middleware(BodyGate, limit=engine.settings.limits.body_bytes, closed=_CLOSED_PATHS)
+    options["app_kwargs"]["middleware"] = [gate]
+    address = f"[{host}]" if ":" in host else host
     try:
-        page.launch(**launch_options(engine, routes(engine)), server_name=host, server_port=port)
+        page.launch(**options, server_name=address, server_port=port)
     except OSError as error:
         raise PortTakenError(host=host, port=port) from error
     try:
-        shown = "127.0.0.1" if host == _EVERYWHERE else host
+        shown = "127.0.0.1" if host == _EVERYWHERE else address
         print(f"ORION answers on http://{shown}:{port}", file=sys.stderr, flush=True)  # noqa: T201
         engine.keep_spares()
         stop.wait()
@@ -110,5 +119,8 @@ def _free_port(host: str, port: int) -> int:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise PortTakenError(host=host, port=port) from error
+            if error.errno == errno.EADDRINUSE:
+                raise PortTakenError(host=host, port=port) from error
+            reason = error.strerror or type(error).__name__
+            raise CannotListenError(host=host, port=port, reason=reason) from error
         return int(probe.getsockname()[1])

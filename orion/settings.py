@@ -159,6 +159,38 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
 
 
+_PASSED_ON = frozenset(
+    [
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "SHELL",
+        "LANG",
+        "LANGUAGE",
+        "TZ",
+        "TMPDIR",
+        "TMP",
+        "TEMP",
+        "VIRTUAL_ENV",
+        "SYSTEMROOT",
+        "LD_LIBRARY_PATH",
+        "LD_PRELOAD",
+        "DYLD_LIBRARY_PATH",
+        "HF_HOME",
+        "TORCH_HOME",
+        "SPACE_ID",
+        "SPACES_ZERO_GPU",
+        "CPU_CORES",
+        "MEMORY",
+    ]
+)
+_PASSED_ON_PREFIXES = (
+    *("LC_", "XDG_", "PYTHON", "COVERAGE_", "COV_", "OMP_", "GOMP_", "KMP_", "MKL_"),
+    *("OPENBLAS_", "CUDA_", "NVIDIA_", "ROCR_", "HIP_", "GGML_", "PYTORCH_"),
+)
+
+
 def quiet_environment() -> None:
     """Switch off, for this process and its children, every habit of calling home.
 
@@ -177,11 +209,14 @@ CHILD_ENVIRONMENT = {
 
 
 def worker_environment() -> dict[str, str]:
-    """The environment of a worker: the parent's, without its secrets, and offline."""
+    """The environment of a worker: what a program needs to run, no secrets, and offline.
+
+    A list of what passes, not of what does not: secrets have no common name.
+    """
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.endswith(("_TOKEN", "_KEY", "_SECRET", "_PASSWORD"))
+        if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
     }
     return {**kept, **CHILD_ENVIRONMENT, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 

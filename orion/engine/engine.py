@@ -134,8 +134,10 @@ class Engine:
         query = validate(Query(text=text, history=history), names=(), limits=self._services.limits)
         return self._services.router.route(query.text, query.history)
 
-    def cancel(self, request_id: str) -> bool:
+    def cancel(self, request_id: Any) -> bool:
         """End a request from outside. False: there is none of that id under way."""
+        if not isinstance(request_id, str):
+            return False
         with self._lock:
             walk = self._walks.get(request_id)
         if walk is not None:
@@ -223,7 +225,10 @@ class Engine:
             self.settings.deadline.grace_s if grace_s is None else grace_s
         )
 
-    def _model_of(self, name: str) -> str:
+    def _model_of(self, name: Any) -> str:
+        if not isinstance(name, str):
+            reason = f"must be text, not {type(name).__name__}"
+            raise InvalidQueryError(field="name", reason=reason)
         if name in self.registry.models:
             return name
         return self.registry.agent(name).model

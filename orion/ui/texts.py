@@ -199,9 +199,9 @@ FRENCH_ERRORS = {
     "worker_died": "Le processus de {model} s'est arrêté sans prévenir (code {exit_code}).",
     "bad_registry": "{file} : {path} : {reason}",
     "home_not_writable": (
-        "ORION_HOME ({home}) n'est pas accessible en écriture : {reason}. Choisissez un autre "
-        "dossier."
+        "ORION_HOME n'est pas accessible en écriture : {reason}. Choisissez un autre dossier."
     ),
+    "cannot_listen": "Impossible d'écouter sur {host}, port {port} : {reason}.",
     "port_taken": "Le port {port} de {host} est pris. Choisissez-en un autre avec --port.",
     "conversion_failed": "{source} n'a pas pu être converti : {reason}.",
 }

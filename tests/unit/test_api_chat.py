@@ -208,7 +208,7 @@ class TestErrors:
             (ShuttingDownError(), 503, "server_error", None),
             (DeadlineExceededError(phase="prefill", limit_s=9), 504, "server_error", None),
             (AgentLoadError(model="m", reason="r"), 503, "server_error", None),
-            (WeightsMissingError(model="m", file="f", hint="h"), 503, "server_error", None),
+            (WeightsMissingError(model="m", file="f", hint="h"), 500, "server_error", None),
             (GenerationError(reason="r"), 500, "server_error", None),
         ],
     )
