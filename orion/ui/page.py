@@ -30,7 +30,20 @@ HIDDEN = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 class Page(gr.Blocks):
-    """Blocks whose queue sleeps when there is nothing to do."""
+    """Blocks whose queue sleeps when there is nothing to do, and that keep inputs to themselves."""
+
+    async def preprocess_data(self, *args: Any, **kwargs: Any) -> Any:
+        """As Gradio's; data of the wrong shape is a refusal with a code.
+
+        Gradio would print what it received, a person's words, and tell the caller nothing.
+        """
+        try:
+            return await super().preprocess_data(*args, **kwargs)
+        except gr.Error:
+            raise
+        except Exception:  # noqa: BLE001 - whatever the shape broke
+            message = "`data` does not have the shape of this endpoint's inputs. [invalid_query]"
+            raise gr.Error(message, print_exception=False) from None
 
     def queue(self, *args: Any, **kwargs: Any) -> Page:
         """As `Blocks.queue`, without a thousand wake-ups and a table of statistics."""

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -209,6 +210,51 @@ class TestStarting:
         assert "[bad_registry]" in line
         assert "$.version" in line
         assert "Traceback" not in line
+
+    def test_an_address_that_is_not_here_is_said(self, tmp_path: Path) -> None:
+        """Not every failure to listen is a taken port."""
+        app = App(tmp_path, ORION_HOST="192.0.2.1")
+
+        assert app.end() == 1
+        assert "[cannot_listen]" in "".join(app.errors)
+        assert "Traceback" not in "".join(app.errors)
+
+    def test_bodies_are_limited_on_every_path(self, tmp_path: Path) -> None:
+        """Gradio's own endpoints too; and nobody can leave files here."""
+        app = App(tmp_path, ORION_LIMITS__BODY_BYTES="2000")
+        assert app.ready(), app.errors
+
+        def status(path: str, body: bytes) -> int:
+            kind = {"Content-Type": "application/json"}
+            request = urllib.request.Request(app.url(path), data=body, headers=kind)
+            try:
+                with urllib.request.urlopen(request, timeout=10) as answer:
+                    return int(answer.status)
+            except urllib.error.HTTPError as error:
+                return error.code
+
+        assert status("/gradio_api/call/chat", b" " * 3000) == 413
+        assert status("/v1/chat/completions", b" " * 3000) == 413
+        assert status("/gradio_api/upload", b"x") == 404
+        app.process.terminate()
+        assert app.end() == 0
+
+    def test_data_of_the_wrong_shape_is_refused_and_not_logged(self, app: App) -> None:
+        """A call with too few inputs: a code for the caller, nothing of it in the log."""
+        body = json.dumps({"data": [{"path": "my secret question", "meta": 1}]}).encode()
+        request = urllib.request.Request(
+            app.url("/gradio_api/call/chat"),
+            data=body,
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            event = json.loads(answer.read())["event_id"]
+        with urllib.request.urlopen(app.url(f"/gradio_api/call/chat/{event}"), timeout=20) as said:
+            text = said.read().decode()
+
+        assert "invalid_query" in text
+        assert "secret" not in "".join(app.errors)
+        assert "Traceback" not in "".join(app.errors)
 
     def test_the_page_and_the_probes_answer(self, app: App) -> None:
         """One port carries the page, the client's description and the probes."""
