@@ -137,10 +137,14 @@ class Desk:
     def load_failed(self, model: str, error: OrionError) -> None:
         """Tell everyone who waited for this load."""
         self.scheduler.on_load_failed(model, self._note_failure(model, error))
+        self._tell_unloaded(model)
 
     def gone(self, model: str) -> None:
         """The model's process has ended."""
         self.scheduler.on_gone(model)
+        self._tell_unloaded(model)
+
+    def _tell_unloaded(self, model: str) -> None:
         for waiting, event in self.unload_waiters:
             if waiting == model:
                 event.set()

@@ -106,10 +106,7 @@ class Dispatcher:
 
     def position(self, request_id: str) -> int | None:
         """Place in the queue, from 1; a moment old."""
-        for index, waiting in enumerate(list(self._desk.scheduler.waiting), start=1):
-            if waiting == request_id:
-                return index
-        return None
+        return self._desk.scheduler.position(request_id)
 
     def records(self) -> list[WorkerRecord]:
         """The workers as they are now. Read only."""

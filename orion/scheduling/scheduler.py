@@ -56,6 +56,7 @@ class Scheduler:
     resident: dict[str, Resident] = field(default_factory=dict)
     loading: set[str] = field(default_factory=set)
     waiting: dict[str, str] = field(default_factory=dict)
+    unwanted: set[str] = field(default_factory=set)
     _tick: int = 0
 
     @property
@@ -71,8 +72,8 @@ class Scheduler:
         return sum(model.leases for model in list(self.resident.values()))
 
     def position(self, request_id: str) -> int | None:
-        """Place in the queue, from 1; None when not waiting."""
-        for index, waiting in enumerate(self.waiting, start=1):
+        """Place in the queue, from 1; None when not waiting. From any thread."""
+        for index, waiting in enumerate(list(self.waiting), start=1):
             if waiting == request_id:
                 return index
         return None
@@ -114,10 +115,14 @@ class Scheduler:
         self._tick += 1
         self.resident[model] = Resident(slots=slots, last_used=self._tick)
         self._advance()
+        if model in self.unwanted:  # asked to leave while it was loading
+            self.unwanted.discard(model)
+            self.ask_unload(model)
 
     def on_load_failed(self, model: str, error: OrionError) -> None:
         """A load failed: everyone who waited for it is told."""
         self.loading.discard(model)
+        self.unwanted.discard(model)
         for request_id in [key for key, wanted in self.waiting.items() if wanted == model]:
             del self.waiting[request_id]
             self.effects.refuse(request_id, error)
@@ -134,7 +139,10 @@ class Scheduler:
         self._advance()
 
     def ask_unload(self, model: str) -> bool:
-        """Let `model` go once nobody uses it. False: it is not resident."""
+        """Let `model` go once nobody uses it. False: it is neither resident nor loading."""
+        if model in self.loading:
+            self.unwanted.add(model)
+            return True
         held = self.resident.get(model)
         if held is None:
             return False

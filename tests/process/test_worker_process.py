@@ -290,3 +290,17 @@ class TestWeights:
 
         with build_engine(make_settings(home, runtime="llamacpp")) as engine:
             assert engine.ask("Say hello.", max_tokens=5, temperature=0).text
+
+
+class TestUnloadDuringLoad:
+    def test_a_model_asked_to_leave_while_loading_leaves_when_it_came(
+        self, make_fake_engine: MakeEngine
+    ) -> None:
+        """`unload` waits for the load, ends the process, and says so."""
+        engine = make_fake_engine(executor="spawn", runtime_options={"fake": {"load_s": 0.5}})
+        engine.preload()
+        assert wait_for(lambda: any(w["state"] == "loading" for w in engine.stats()["workers"]))
+
+        assert engine.unload("code-agent")["unloaded"] is True
+        assert engine.stats()["workers"] == []
+        assert engine.ask("hello").text == "echo: hello"

@@ -93,16 +93,14 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: self.loading)
     @rule(data=st.data(), slots=st.integers(1, 4))
     def a_load_ends_well(self, data: st.DataObject, slots: int) -> None:
-        model = data.draw(st.sampled_from(sorted(self.loading)))
-        self.loading.discard(model)
-        self.leases[model], self.slots[model] = [], slots
-        self.scheduler.on_loaded(model, slots)
+        self._comes(data.draw(st.sampled_from(sorted(self.loading))), slots)
 
     @precondition(lambda self: self.loading)
     @rule(data=st.data())
     def a_load_fails(self, data: st.DataObject) -> None:
         model = data.draw(st.sampled_from(sorted(self.loading)))
         self.loading.discard(model)
+        self.unwanted.discard(model)
         self.scheduler.on_load_failed(model, AgentLoadError(model=model, reason="drawn"))
 
     @precondition(lambda self: self.leaving)
@@ -122,8 +120,18 @@ class World(RuleBasedStateMachine):
 
     @rule(model=MODELS)
     def someone_asks_for_an_unload(self, model: str) -> None:
-        self.unwanted |= {model} & self.leases.keys()
-        assert self.scheduler.ask_unload(model) == (model in self.leases)
+        self.unwanted |= {model} & (self.leases.keys() | self.loading)
+        held = model in self.leases or model in self.loading
+        assert self.scheduler.ask_unload(model) == held
+
+    def _comes(self, model: str, slots: int) -> None:
+        self.loading.discard(model)
+        self.leases[model], self.slots[model] = [], slots
+        wished_away = model in self.unwanted
+        self.unwanted.discard(model)  # those who waited for the load are served first
+        self.scheduler.on_loaded(model, slots)
+        if wished_away:
+            self.unwanted.add(model)
 
     def _goes(self, model: str) -> None:
         del self.leases[model], self.slots[model]
@@ -147,7 +155,9 @@ class World(RuleBasedStateMachine):
 
     @invariant()
     def what_is_unwanted_goes_when_it_is_idle(self) -> None:
-        assert {model for model in self.unwanted if not self.leases[model]} <= self.leaving
+        assert {
+            model for model in self.unwanted & self.leases.keys() if not self.leases[model]
+        } <= self.leaving
 
     @invariant()
     def everyone_waits_or_has_heard(self) -> None:
@@ -176,9 +186,7 @@ class World(RuleBasedStateMachine):
             for model in list(self.leaving):
                 self._goes(model)
             for model in list(self.loading):
-                self.loading.discard(model)
-                self.leases[model], self.slots[model] = [], 1
-                self.scheduler.on_loaded(model, 1)
+                self._comes(model, 1)
             for model, leases in list(self.leases.items()):
                 if leases:
                     leases.pop()

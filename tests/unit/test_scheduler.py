@@ -300,11 +300,32 @@ class TestUnload:
         assert effects.take() == [("unload", "a")]
 
     def test_what_is_not_resident_cannot_be_unloaded(self, scheduler, effects):
-        """A load under way is not resident yet."""
-        scheduler.on_request("r1", "a")
-
+        """There is nothing to wait for."""
         assert scheduler.ask_unload("a") is False
-        assert scheduler.ask_unload("b") is False
+
+    def test_what_is_loading_leaves_once_it_came_and_served(self, scheduler, effects):
+        """Who waited for the load is served first."""
+        scheduler.on_request("r1", "a")
+        assert scheduler.ask_unload("a") is True
+        effects.take()
+
+        scheduler.on_loaded("a", 1)
+        assert effects.take() == [("grant", "r1", "a")]
+        scheduler.on_release("a")
+
+        assert effects.take() == [("unload", "a")]
+
+    def test_a_load_that_fails_forgets_the_wish(self, scheduler, effects):
+        """The next load stays."""
+        scheduler.on_request("r1", "a")
+        scheduler.ask_unload("a")
+        scheduler.on_load_failed("a", AgentLoadError(model="a", reason="test"))
+
+        scheduler.on_request("r2", "a")
+        scheduler.on_loaded("a", 1)
+        scheduler.on_release("a")
+
+        assert not scheduler.resident["a"].leaving
 
 
 class TestDeath:
