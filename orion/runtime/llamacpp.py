@@ -246,7 +246,7 @@ def _parameters(job: Job, ids: list[int], context_tokens: int) -> dict[str, Any]
     made: dict[str, Any] = {
         "prompt": ids,
         "stream": True,
-        # Whether a prompt was computed in one batch or found in part decides near-ties;
+        # A prompt found in the cache may round differently from one computed in one batch;
         # a seed asks for the same answer again, so nothing is taken over.
         "cache_prompt": sampling.seed is None,
         "n_predict": min(sampling.max_tokens, context_tokens - len(ids)),

@@ -1,4 +1,4 @@
-"""What the page is launched with: no calls home, no foreign host, nothing served from disk."""
+"""What the page is launched with: no calls home, no foreign host, no shared files."""
 
 from __future__ import annotations
 
