@@ -10,13 +10,20 @@ OrionError                        orion                500
 ├── ShuttingDownError             shutting_down        503  retryable
 ├── CancelledError                cancelled            499
 ├── DeadlineExceededError         deadline             504  retryable
+├── SlowReaderError               slow_reader          408
+├── QuarantinedError              quarantined          422
+├── FaultsOffError                faults_off           403
 ├── AgentUnavailableError         agent_unavailable    503  retryable
 │   ├── NotServableError          not_servable         404
+│   ├── CircuitOpenError          circuit_open         503  retryable
 │   └── AgentLoadError            load_failed          503  retryable
 │       ├── WeightsMissingError   weights_missing      500
 │       └── BadWeightsError       bad_weights          500
 ├── GenerationError               generation_failed    500  retryable
+│   ├── OutOfMemoryError          out_of_memory        500  retryable
+│   ├── EmptyAnswerError          empty_answer         500  retryable
 │   └── WorkerDiedError           worker_died          500  retryable
+│       └── WorkerHungError       worker_hung          500  retryable
 ├── RegistryError                 bad_registry         500  (start-up only)
 ├── HomeNotWritableError          home_not_writable    500
 ├── PortTakenError                port_taken           500  (start-up only)
@@ -137,12 +144,15 @@ class OverloadedError(OrionError):
 
 
 class ShuttingDownError(OrionError):
-    """The engine is stopping."""
+    """The engine is stopping. Facts: `retry_after_s`."""
 
     code = "shutting_down"
     status = 503
     retryable = True
     template = "The server is shutting down. Try again in a moment."
+
+    def __init__(self, *, retry_after_s: float = 10.0) -> None:
+        super().__init__(retry_after_s=float(retry_after_s))
 
 
 class CancelledError(OrionError):
@@ -162,6 +172,37 @@ class DeadlineExceededError(OrionError):
     template = "The answer took longer than {limit_s} s (while {phase})."
 
 
+class SlowReaderError(OrionError):
+    """The answer was not taken as it came. Facts: `buffer_bytes`. No failure of the agent."""
+
+    code = "slow_reader"
+    status = 408
+    template = "The answer was not read as it came, and was ended."
+
+
+class QuarantinedError(OrionError):
+    """This request ended the process that worked on it, twice. Facts: `retry_after_s`."""
+
+    code = "quarantined"
+    status = 422
+    template = (
+        "This message ended the process that worked on it more than once, so it is refused "
+        "for {minutes} min. Change the message and ask again."
+    )
+
+    def __init__(self, *, retry_after_s: float, minutes: int | None = None) -> None:
+        minutes = max(1, round(retry_after_s / 60)) if minutes is None else minutes
+        super().__init__(retry_after_s=float(retry_after_s), minutes=minutes)
+
+
+class FaultsOffError(OrionError):
+    """Faults are injected only where the server was started for it."""
+
+    code = "faults_off"
+    status = 403
+    template = "This server injects no faults; start it with ORION_FAULTS=1 to allow it."
+
+
 class AgentUnavailableError(OrionError):
     """The agent cannot answer now. Facts: `agent`, `reason`."""
 
@@ -178,6 +219,18 @@ class NotServableError(AgentUnavailableError):
     status = 404
     retryable = False
     template = "{agent} cannot be served here: {reason}."
+
+
+class CircuitOpenError(AgentUnavailableError):
+    """A breaker refuses: it failed too often. Facts: `agent`, `cause` (a code), `retry_after_s`."""
+
+    code = "circuit_open"
+    template = (
+        "{agent} is paused after failures ({cause}). It is tried again in {retry_after_s:.0f} s."
+    )
+
+    def __init__(self, *, agent: str, cause: str, retry_after_s: float) -> None:
+        super().__init__(agent=agent, cause=cause, retry_after_s=float(retry_after_s))
 
 
 class AgentLoadError(AgentUnavailableError):
@@ -219,11 +272,32 @@ class GenerationError(OrionError):
     template = "The model failed while answering: {reason}."
 
 
+class OutOfMemoryError(GenerationError):
+    """The worker had no memory left for this answer. Facts: `reason`."""
+
+    code = "out_of_memory"
+    template = "The model ran out of memory while answering: {reason}."
+
+
+class EmptyAnswerError(GenerationError):
+    """The model ended its turn without a word. Facts: `model`."""
+
+    code = "empty_answer"
+    template = "The model {model} gave an empty answer."
+
+
 class WorkerDiedError(GenerationError):
     """The worker process ended. Facts: `model`, `exit_code`, `detail` (logs only)."""
 
     code = "worker_died"
     template = "The process running {model} ended unexpectedly (exit code {exit_code})."
+
+
+class WorkerHungError(WorkerDiedError):
+    """The worker stopped responding and was ended. Facts: `model`, `silent_s`."""
+
+    code = "worker_hung"
+    template = "The process running {model} did not respond for {silent_s} s and was ended."
 
 
 class RegistryError(OrionError):

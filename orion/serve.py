@@ -69,7 +69,7 @@ def _serve(engine: Engine, host: str, port: int, stop: _Stop) -> None:
         print(f"ORION answers on http://{shown}:{port}", file=sys.stderr, flush=True)  # noqa: T201
         engine.keep_spares()
         stop.wait()
-        grace_s = engine.settings.deadline.grace_s
+        grace_s = engine.settings.grace_s
         said = f"ORION is stopping: answers under way have {grace_s:g} s; once more leaves at once."
         print(said, file=sys.stderr, flush=True)  # noqa: T201
         engine.shutdown()

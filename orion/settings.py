@@ -73,14 +73,31 @@ class StreamSettings(_Group):
     heartbeat_s: float = Field(
         0.25, gt=0, le=0.5, description="Longest silence while a caller waits for text."
     )
+    buffer_bytes: int = Field(
+        262_144, ge=1024, description="Text of one answer that may wait to be read."
+    )
 
 
 class DeadlineSettings(_Group):
     """After how long a wait is given up."""
 
+    request_s: Seconds = Field(
+        300.0, description="For one request in all: queue, loads, fallbacks, answer."
+    )
     load_s: Seconds = Field(60.0, description="Without progress of a load.")
     generate_s: Seconds = Field(90.0, description="For one answer, from its grant.")
-    grace_s: Seconds = Field(10.0, description="For answers under way at shutdown.")
+    heartbeat_s: Seconds = Field(
+        2.0, description="Silence of a worker after which it is ended, unless it is at work."
+    )
+    stall_s: Seconds = Field(
+        10.0, description="An answer without a token while its worker does nothing."
+    )
+    stop_s: Seconds = Field(
+        0.5, description="For a worker to obey a stop, before it is ended (if nobody else uses it)."
+    )
+    reader_s: Seconds = Field(
+        30.0, description="For a caller to take what has come, once its buffer is full."
+    )
 
 
 class WorkerSettings(_Group):
@@ -90,6 +107,28 @@ class WorkerSettings(_Group):
     context_tokens: int = Field(4096, ge=256, description="Context of each slot.")
     threads: int | None = Field(None, ge=1, description="Compute threads; None: all cores.")
     spares: int = Field(1, ge=0, le=4, description="Workers kept warm with imports done.")
+    growth_bytes: int = Field(
+        2 * 1024**3,
+        ge=1024**2,
+        description="Growth after the load at which a worker is renewed; ended at twice that.",
+    )
+
+
+class BreakerSettings(_Group):
+    """When an agent or a model is paused, and for how long."""
+
+    enabled: bool = Field(True, description="Off: nothing is ever refused by a breaker.")
+    failures: int = Field(3, ge=1, description="Failures in a row that open it.")
+    window_s: Seconds = Field(60.0, description="Span over which rates are taken.")
+    minimum_calls: int = Field(10, ge=1, description="Calls in the span below which no rate counts.")
+    failure_rate: float = Field(0.5, gt=0, le=1, description="Share of failures that opens it.")
+    slow_rate: float = Field(0.8, gt=0, le=1, description="Share of slow answers that opens it.")
+    slow_ttft_s: Seconds = Field(45.0, description="From the grant to the first text: slow above.")
+    slow_gap_s: Seconds = Field(10.0, description="Between two pieces of text: slow above.")
+    break_s: Seconds = Field(30.0, description="First break.")
+    break_max_s: Seconds = Field(300.0, description="Longest break; each one doubles.")
+    jitter: float = Field(0.1, ge=0, lt=1, description="Share by which a break varies.")
+    trials: int = Field(1, ge=1, description="Calls let through after a break.")
 
 
 class LogSettings(_Group):
@@ -151,9 +190,14 @@ class Settings(BaseSettings):
         default_factory=dict, description="Handed to the runtime by its name (JSON)."
     )
     preload: bool = Field(True, description="`serve` loads the default model at start.")
+    grace_s: float = Field(
+        10.0, ge=0, allow_inf_nan=False, description="For answers under way at shutdown."
+    )
+    faults: bool = Field(False, description="The admin may inject faults (tests, shows).")
     limits: LimitSettings = LimitSettings()
     stream: StreamSettings = StreamSettings()
     deadline: DeadlineSettings = DeadlineSettings()
+    breaker: BreakerSettings = BreakerSettings()
     worker: WorkerSettings = WorkerSettings()
     log: LogSettings = LogSettings()
 

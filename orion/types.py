@@ -45,6 +45,16 @@ class RequestState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class FaultKind(StrEnum):
+    """What can be injected where faults are allowed."""
+
+    FAIL = "fail"
+    SLOW = "slow"
+    HANG = "hang"
+    OOM = "oom"
+    KILL = "kill"
+
+
 class RuntimeName(StrEnum):
     """The code that runs a variant."""
 

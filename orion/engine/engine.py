@@ -222,7 +222,7 @@ class Engine:
         with self._lock:
             self._closed = True
         self._services.dispatcher.shutdown(
-            self.settings.deadline.grace_s if grace_s is None else grace_s
+            self.settings.grace_s if grace_s is None else grace_s
         )
 
     def _model_of(self, name: Any) -> str:

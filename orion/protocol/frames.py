@@ -11,7 +11,7 @@ class Load:
     """Parent → worker: hold this model. Once in a worker's life.
 
     `variant` is the registry entry as plain values; `home` is where derived files
-    (imported checkpoints, the hash memo) live.
+    (imported checkpoints, the hash memo) live. `fault` names a `FaultKind` to act out.
     """
 
     model: str
@@ -21,6 +21,7 @@ class Load:
     context_tokens: int
     threads: int
     options: dict[str, Any] = field(default_factory=dict)
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,8 @@ class Generate:
     """Parent → worker: answer this conversation.
 
     `messages` are `[role, content]` pairs with roles of `orion.types.Role`;
-    `sampling` are the fields of `orion.types.Sampling`.
+    `sampling` are the fields of `orion.types.Sampling`. At `deadline_s`, a stamp of the
+    machine's monotonic clock, the worker ends the answer by itself.
     """
 
     request_id: str
@@ -36,6 +38,8 @@ class Generate:
     sampling: dict[str, Any]
     trim_history: bool = False
     interval_s: float = 0.03
+    deadline_s: float | None = None
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +108,15 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Prefilling:
+    """Worker → parent: so many of the prompt's tokens are read. May never come."""
+
+    request_id: str
+    read_tokens: int
+    prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delta:
     """Worker → parent: the next piece of text. `seq` counts pieces from 0."""
 
@@ -155,6 +168,7 @@ Frame = (
     | Loaded
     | LoadFailed
     | Started
+    | Prefilling
     | Delta
     | Done
     | Failed
