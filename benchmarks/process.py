@@ -95,15 +95,19 @@ class Child:
             self.fail(f"exit status {status}")
         return took_s
 
+    def errors(self) -> str:
+        """What it has written to standard error so far."""
+        file = self._errors.fileno()
+        # Not by seek and read: the child writes at the same offset.
+        return os.pread(file, os.fstat(file).st_size, 0).decode("utf-8", "replace")
+
     def fail(self, reason: str) -> NoReturn:
         """Give up on it, showing the end of what it wrote to standard error.
 
         Raises:
             BenchmarkError: Always.
         """
-        self._errors.seek(0, os.SEEK_END)
-        self._errors.seek(max(0, self._errors.tell() - _TAIL_BYTES))
-        tail = self._errors.read().decode("utf-8", "replace").strip()
+        tail = self.errors()[-_TAIL_BYTES:].strip()
         message = f"{self._name}: {reason}\n{tail}".rstrip()
         raise BenchmarkError(message)
 

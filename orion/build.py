@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orion.breakers import BreakerConfig, Breakers
 from orion.clock import MonotonicClock
 from orion.dispatcher import Dispatcher, DispatcherLimits, LoadPlan
 from orion.engine import Engine, Services
@@ -17,9 +18,11 @@ from orion.registry import ImportSource, load_registry
 from orion.routing import KeywordRouter
 from orion.settings import ExecutorChoice, Settings
 from orion.types import RuntimeName
-from orion.workers import InProcessWorker, SpawnedWorker
+from orion.workers import InProcessWorker, SpawnedWorker, read_pulse
 
 if TYPE_CHECKING:
+    from orion.breakers import Breaker
+    from orion.dispatcher import BreakerFor
     from orion.placement import Machine, Profile
     from orion.registry import Model, Registry, Variant
 
@@ -44,6 +47,11 @@ def build_engine(settings: Settings | None = None) -> Engine:
     machine = probe_machine(settings.home)
     verdict = choose_profile(machine, settings.profile)
     planner = _Planner(settings, registry, machine, verdict.profile)
+    breakers = Breakers(clock=clock, log=log, enabled=settings.breaker.enabled)
+    breaker_for = _breaker_for(settings, breakers)
+    for agent_id, agent in registry.agents.items():
+        breaker_for("generate", agent_id)
+        breaker_for("load", agent.model)
     dispatcher = Dispatcher(
         limits=DispatcherLimits(
             places=settings.workers,
@@ -53,15 +61,26 @@ def build_engine(settings: Settings | None = None) -> Engine:
             generate_s=settings.deadline.generate_s,
             spares=settings.worker.spares,
             spare_class=planner.default_class(),
+            heartbeat_s=settings.deadline.heartbeat_s,
+            stall_s=settings.deadline.stall_s,
+            stop_s=settings.deadline.stop_s,
+            reader_s=settings.deadline.reader_s,
+            buffer_bytes=settings.stream.buffer_bytes,
+            growth_bytes=settings.worker.growth_bytes,
+            deaths_max=settings.quarantine.deaths,
+            quarantine_s=settings.quarantine.span_s,
         ),
         plan=planner.plan,
         start_worker=_start_worker(settings),
+        breaker_for=breaker_for,
+        read_pulse=read_pulse,
         clock=clock,
         log=log,
     )
     services = Services(
         registry=registry,
         router=KeywordRouter(),
+        breakers=breakers,
         dispatcher=dispatcher,
         metrics=metrics,
         log=log,
@@ -74,20 +93,49 @@ def build_engine(settings: Settings | None = None) -> Engine:
         ),
         interval_s=settings.stream.interval_s,
         heartbeat_s=settings.stream.heartbeat_s,
+        request_s=settings.deadline.request_s,
     )
     report = Report(
         registry=registry,
         dispatcher=dispatcher,
+        breakers=breakers,
         metrics=metrics,
         clock=clock,
         profile=str(verdict.profile),
+        heartbeat_s=settings.deadline.heartbeat_s,
     )
     log.info("engine.started", profile=str(verdict.profile), reason=verdict.reason)
     return Engine(services, settings, report)
 
 
+def _breaker_for(settings: Settings, breakers: Breakers) -> BreakerFor:
+    """Breakers by what they guard: `load:<model>` and `generate:<agent>`, all by the settings."""
+    trial_s = {
+        # A trial is over when its deadline is; a load has one only while it does not move.
+        "generate": settings.deadline.generate_s + _TRIAL_SLACK_S,
+        "load": settings.deadline.load_s + _LOAD_TRIAL_S,
+    }
+    configs = {
+        kind: BreakerConfig.from_settings(settings.breaker, trial_s=seconds)
+        for kind, seconds in trial_s.items()
+    }
+    made: dict[str, Breaker] = {}
+
+    def breaker_for(kind: str, target: str) -> Breaker:
+        name = f"{kind}:{target}"
+        if name not in made:  # by these rules once; later changes are the operator's
+            made[name] = breakers.get(name, configs[kind])
+        return made[name]
+
+    return breaker_for
+
+
 def _start_worker(settings: Settings) -> type[SpawnedWorker | InProcessWorker]:
     return InProcessWorker if settings.executor is ExecutorChoice.INPROCESS else SpawnedWorker
+
+
+_TRIAL_SLACK_S = 10.0
+_LOAD_TRIAL_S = 900.0
 
 
 class _Planner:

@@ -28,6 +28,9 @@ OrionError                        orion                500
 ├── HomeNotWritableError          home_not_writable    500
 ├── PortTakenError                port_taken           500  (start-up only)
 ├── CannotListenError             cannot_listen        500  (start-up only)
+├── BreakerConfigError            breaker_config       500
+├── BreakerMisuseError            breaker_misuse       500
+│   └── IllegalTransitionError    illegal_transition   500
 └── ConversionError               conversion_failed    500  (offline tools)
 
 Facts travel as keyword arguments and become attributes; the message is made from
@@ -326,6 +329,27 @@ class CannotListenError(OrionError):
 
     code = "cannot_listen"
     template = "Cannot listen on {host}, port {port}: {reason}. See --host and --port."
+
+
+class BreakerConfigError(OrionError):
+    """A breaker cannot be set up like that. Facts: `field`, `reason`."""
+
+    code = "breaker_config"
+    template = "The breaker's `{field}` {reason}."
+
+
+class BreakerMisuseError(OrionError):
+    """A breaker was used as it must not be. Facts: `breaker`, `reason`."""
+
+    code = "breaker_misuse"
+    template = "The breaker {breaker} {reason}."
+
+
+class IllegalTransitionError(BreakerMisuseError):
+    """A breaker cannot go there from where it is. Facts: `breaker`, `source`, `target`."""
+
+    code = "illegal_transition"
+    template = "The breaker {breaker} cannot go from {source} to {target}."
 
 
 class ConversionError(OrionError):

@@ -5,14 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from orion.types import Timings, Usage
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
+
+
+class _Scraped(Collector):
+    """Metrics made at the moment they are asked for."""
+
+    def __init__(self, collect: Callable[[], list[Metric]]) -> None:
+        self._collect = collect
+
+    def collect(self) -> Iterable[Metric]:
+        """What Prometheus reads."""
+        return self._collect()
 
 
 class Metrics:
@@ -54,6 +67,27 @@ class Metrics:
     def gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:
         """Add a gauge whose value is read at each scrape."""
         Gauge(name, help_text, registry=self._registry).set_function(read)
+
+    def count(self, name: str, help_text: str, read: Callable[[], int]) -> None:
+        """Add a counter whose value is read at each scrape."""
+
+        def collect() -> list[Metric]:
+            return [CounterMetricFamily(name, help_text, value=float(read()))]
+
+        self._registry.register(_Scraped(collect))
+
+    def labelled(
+        self, name: str, help_text: str, label: str, read: Callable[[], dict[str, float]]
+    ) -> None:
+        """Add a gauge with one label whose values are read at each scrape."""
+
+        def collect() -> list[Metric]:
+            family = GaugeMetricFamily(name, help_text, labels=[label])
+            for value, number in read().items():
+                family.add_metric([value], number)
+            return [family]
+
+        self._registry.register(_Scraped(collect))
 
     def routed(self, agent: str, *, abstained: bool) -> None:
         """A routing decision was taken."""

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import socket
 import sys
 import threading
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from orion.build import build_engine
 from orion.errors import CannotListenError, PortTakenError
-from orion.settings import Settings, quiet_environment, space_environment
+from orion.settings import Settings, gradio_files_in, quiet_environment, space_environment
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from orion.engine import Engine
 
-_FLUSH_LIMIT_S = 1.0
-_FLUSH_S = 0.2
+_FLUSH_LIMIT_S = 0.4
+_FLUSH_S = 0.1
+_CLOSE_LIMIT_S = 0.2
 _CLOSED_PATHS = ("/gradio_api/upload",)  # the page takes no files
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - inside a Space the proxy is in front
 
@@ -36,15 +40,17 @@ def serve(settings: Settings | None = None) -> int:
     """
     quiet_environment()
     settings = _on_a_space(settings or Settings())
-    stop = _Stop()
-    port = _free_port(settings.host, settings.port)
-    engine = build_engine(settings)
-    try:
-        if settings.preload:
-            engine.preload()  # its process starts while Gradio is being imported here
-        _serve(engine, settings.host, port, stop)
-    finally:
-        engine.shutdown()
+    with TemporaryDirectory(prefix="orion-", ignore_cleanup_errors=True) as scratch:
+        gradio_files_in(Path(scratch))
+        stop = _Stop(scratch)
+        port = _free_port(settings.host, settings.port)
+        engine = build_engine(settings)
+        try:
+            if settings.preload:
+                engine.preload()  # its process starts while Gradio is being imported here
+            _serve(engine, settings.host, port, stop)
+        finally:
+            engine.shutdown()
     return 0
 
 
@@ -75,13 +81,14 @@ def _serve(engine: Engine, host: str, port: int, stop: _Stop) -> None:
         engine.shutdown()
         _let_streams_flush(engine)
     finally:
-        page.close(verbose=False)
+        page.close(limit_s=_CLOSE_LIMIT_S)
 
 
 class _Stop:
     """The first signal asks to stop, the second leaves at once. Main thread only."""
 
-    def __init__(self) -> None:
+    def __init__(self, scratch: str) -> None:
+        self._scratch = scratch
         self._asked = threading.Event()
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -89,6 +96,7 @@ class _Stop:
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if self._asked.is_set():
+            shutil.rmtree(self._scratch, ignore_errors=True)
             os._exit(128 + number)  # the children end with their pipes
         self._asked.set()
 

@@ -120,7 +120,9 @@ class BreakerSettings(_Group):
     enabled: bool = Field(True, description="Off: nothing is ever refused by a breaker.")
     failures: int = Field(3, ge=1, description="Failures in a row that open it.")
     window_s: Seconds = Field(60.0, description="Span over which rates are taken.")
-    minimum_calls: int = Field(10, ge=1, description="Calls in the span below which no rate counts.")
+    minimum_calls: int = Field(
+        10, ge=1, description="Calls in the span for a rate to count."
+    )
     failure_rate: float = Field(0.5, gt=0, le=1, description="Share of failures that opens it.")
     slow_rate: float = Field(0.8, gt=0, le=1, description="Share of slow answers that opens it.")
     slow_ttft_s: Seconds = Field(45.0, description="From the grant to the first text: slow above.")
@@ -129,6 +131,13 @@ class BreakerSettings(_Group):
     break_max_s: Seconds = Field(300.0, description="Longest break; each one doubles.")
     jitter: float = Field(0.1, ge=0, lt=1, description="Share by which a break varies.")
     trials: int = Field(1, ge=1, description="Calls let through after a break.")
+
+
+class QuarantineSettings(_Group):
+    """Messages under which workers died."""
+
+    deaths: int = Field(2, ge=1, description="Deaths after which a message is refused.")
+    span_s: Seconds = Field(3600.0, description="For how long.")
 
 
 class LogSettings(_Group):
@@ -198,6 +207,7 @@ class Settings(BaseSettings):
     stream: StreamSettings = StreamSettings()
     deadline: DeadlineSettings = DeadlineSettings()
     breaker: BreakerSettings = BreakerSettings()
+    quarantine: QuarantineSettings = QuarantineSettings()
     worker: WorkerSettings = WorkerSettings()
     log: LogSettings = LogSettings()
 
@@ -241,6 +251,14 @@ def quiet_environment() -> None:
     """
     for name, value in CHILD_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+
+
+def gradio_files_in(directory: Path) -> None:
+    """Have Gradio keep its files in `directory`, unless it was told where.
+
+    Called before it is imported; by itself it uses one place for all its apps.
+    """
+    os.environ.setdefault("GRADIO_TEMP_DIR", str(directory))
 
 
 CHILD_ENVIRONMENT = {

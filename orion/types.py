@@ -186,13 +186,15 @@ class Timings:
     """Where the time of one request went, in seconds, on a monotonic clock.
 
     `ttft_s` runs from admission to the first non-empty text handed to the caller
-    and contains guard, route, queue, load and prefill; None means no text came.
+    and contains guard, route, failed, queue, load and prefill; None means no text came.
+    `failed_s` went into agents that failed before the one that answered.
     `tpot_s` is the mean time per token after the first. `start` is `"cold"` when
     the request waited for a load and `"warm"` otherwise.
     """
 
     guard_s: float = 0.0
     route_s: float = 0.0
+    failed_s: float = 0.0
     queue_s: float = 0.0
     load_s: float = 0.0
     prefill_s: float = 0.0

@@ -1,13 +1,15 @@
 """The engine's blocking event streams, brought onto the event loop.
 
 One pool thread walks one `Engine.stream`; what concerns a client goes to the loop in
-batches: a burst of events costs one wake-up and becomes one write.
+batches: a burst of events costs one wake-up and becomes one write. Where a client reads
+slowly, the thread waits, so that the engine sees it and ends the answer by its own rule.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
     Carried = RouteEvent | DeltaEvent | FinalEvent | ErrorEvent
 
+BUFFER_CHARS = 262_144
+_LOOK_S = 0.25
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -42,9 +47,12 @@ class EventFeed:
     `put` belongs to the thread, everything else to the loop that made the feed.
     """
 
-    def __init__(self, cancel: Callable[[], object]) -> None:
+    def __init__(self, cancel: Callable[[], object], *, buffer_chars: int = BUFFER_CHARS) -> None:
         self.model: str | None = None
         self._cancel = cancel
+        self._buffer_chars = buffer_chars
+        self._waiting_chars = 0
+        self._room = threading.Condition()
         self._ended = False
         self._loop = asyncio.get_running_loop()
         self._ready = asyncio.Event()
@@ -59,6 +67,9 @@ class EventFeed:
 
     def put(self, event: Carried) -> None:
         """Hand `event` over, waking the loop unless it is already on its way."""
+        if isinstance(event, DeltaEvent):
+            with self._room:
+                self._waiting_chars += len(event.text)
         self._events.append(event)
         if self._woken:
             return
@@ -66,11 +77,22 @@ class EventFeed:
         with suppress(RuntimeError):  # the loop is closed: `abandoned` says so
             self._loop.call_soon_threadsafe(self._ready.set)
 
+    def wait_for_room(self, limit_s: float) -> None:
+        """Until the client has taken enough of what was put, or left; at most `limit_s`."""
+        until_s = time.monotonic() + limit_s
+        with self._room:
+            while self._waiting_chars >= self._buffer_chars and not self.abandoned:
+                if time.monotonic() >= until_s:
+                    return
+                self._room.wait(_LOOK_S)  # a loop that was closed wakes nobody
+
     def abandon(self) -> None:
         """Nobody listens any more: end the request, unless it has ended by itself."""
         if self._abandoned:
             return
-        self._abandoned = True
+        with self._room:
+            self._abandoned = True
+            self._room.notify()
         self._ready.set()
         if not self._ended:
             self._cancel()
@@ -94,16 +116,20 @@ class EventFeed:
 
     def _drain(self) -> Batch:
         texts: list[str] = []
-        while self._events:
+        end = None
+        while self._events and end is None:
             event = self._events.popleft()
             if isinstance(event, DeltaEvent):
                 texts.append(event.text)
             elif isinstance(event, RouteEvent):
                 self.model = event.model
             else:
-                self._ended = True
-                return Batch("".join(texts), event)
-        return Batch("".join(texts), None)
+                self._ended, end = True, event
+        text = "".join(texts)
+        with self._room:
+            self._waiting_chars -= len(text)
+            self._room.notify()
+        return Batch(text, end)
 
 
 class EventBridge:
@@ -124,7 +150,8 @@ class EventBridge:
         """
         if not self._permits.acquire(blocking=False):
             raise OverloadedError(queue_max=self._capacity)
-        feed = EventFeed(partial(self._engine.cancel, request_id))
+        buffer_chars = self._engine.settings.stream.buffer_bytes
+        feed = EventFeed(partial(self._engine.cancel, request_id), buffer_chars=buffer_chars)
         try:
             self._threads.submit(self._walk, feed, {"request_id": request_id, **arguments})
         except RuntimeError as error:
@@ -148,6 +175,8 @@ class EventBridge:
     def _forward(self, feed: EventFeed, arguments: dict[str, Any]) -> bool:
         """Carry events until the stream ends (was there a last event?) or nobody listens."""
         events = self._engine.stream(**arguments)
+        # Longer than the engine waits for a reader: it speaks the last word.
+        patience_s = 2 * self._engine.settings.deadline.reader_s
         ended = False
         try:
             for event in events:
@@ -156,6 +185,7 @@ class EventBridge:
                 if isinstance(event, DeltaEvent):
                     if event.text:
                         feed.put(event)
+                        feed.wait_for_room(patience_s)
                 elif isinstance(event, RouteEvent):
                     feed.put(event)
                 elif isinstance(event, FinalEvent | ErrorEvent):

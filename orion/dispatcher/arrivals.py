@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from orion.dispatcher.floor import WorkerState
-from orion.dispatcher.ticket import Ended, Loading
-from orion.errors import AgentLoadError, WorkerDiedError, error_from_wire
+from orion.dispatcher.ticket import Loading
+from orion.errors import AgentLoadError, OrionError, WorkerDiedError, error_from_wire
 from orion.protocol import (
     Delta,
     Done,
     Failed,
     Frame,
+    Heartbeat,
     Loaded,
     LoadFailed,
     LoadProgress,
+    Prefilling,
     Ready,
     Started,
 )
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from orion.dispatcher.desk import Desk
     from orion.dispatcher.floor import WorkerRecord
 
-_SERVICE_WEIGHT = 0.2
+_STRAYS_MAX = 1000
+_UNHANDLED_MAX = 1000
 
 
 class Arrivals:
@@ -35,22 +37,52 @@ class Arrivals:
 
     def frame_arrived(self, worker_id: str, frame: Frame) -> None:
         """Reader threads call this."""
-        if isinstance(frame, Delta | Started):
-            record = self._desk.floor.records.get(worker_id)
-            ticket = record.jobs.get(frame.request_id) if record else None
-            if ticket is not None and not ticket.ended:
-                ticket.put(frame)
+        record = self._desk.floor.records.get(worker_id)
+        if record is None:  # it speaks while it is being entered; or it has gone
+            self._desk.post(lambda: self._on_frame(worker_id, frame))
             return
-        self._desk.post(lambda: self._on_frame(worker_id, frame))
+        if record.distrusted:
+            return
+        record.heard_s = self._desk.clock.now()
+        if isinstance(frame, Heartbeat):
+            record.heartbeat = frame
+        elif isinstance(frame, Delta | Started | Prefilling):
+            self._on_text(record, frame)
+        elif record.posted - record.handled >= _UNHANDLED_MAX:
+            self._distrust(record, "it sends frames faster than they can be looked at")
+        else:
+            record.posted += 1
+            self._desk.post(lambda: self._on_frame(worker_id, frame))
 
     def worker_exited(self, worker_id: str, exit_code: int | None, tail: str) -> None:
         """Reader threads call this, once, after the last frame."""
         self._desk.post(lambda: self._on_exit(worker_id, exit_code, tail))
 
+    def _on_text(self, record: WorkerRecord, frame: Delta | Started | Prefilling) -> None:
+        job = record.jobs.get(frame.request_id)
+        if job is None:
+            record.strays += 1
+            if record.strays > _STRAYS_MAX:
+                self._distrust(record, "it sends text that nobody asked for")
+            return
+        complaint = job.took(frame, record.heard_s)
+        if complaint is None:
+            job.ticket.deliver(job, frame)
+        else:
+            self._distrust(record, complaint)
+
+    def _distrust(self, record: WorkerRecord, reason: str) -> None:
+        """End a worker that breaks the rules; its exit tells those who wait."""
+        record.distrusted = True
+        record.worker.kill()
+        worker = record.worker.id
+        self._desk.log.error("worker.distrusted", worker=worker, reason=reason)
+
     def _on_frame(self, worker_id: str, frame: Frame) -> None:
         record = self._desk.floor.records.get(worker_id)
         if record is None:
             return
+        record.handled += 1
         if isinstance(frame, Done | Failed):
             self._on_job_end(record, frame)
         elif isinstance(frame, LoadProgress):
@@ -59,36 +91,32 @@ class Arrivals:
             self._on_loaded(record, frame)
         elif isinstance(frame, LoadFailed):
             self._on_load_failed(record, frame)
-        elif isinstance(frame, Ready) and record.state is WorkerState.STARTING:
+        elif isinstance(frame, Ready):
+            self._on_ready(record)
+
+    def _on_ready(self, record: WorkerRecord) -> None:
+        self._desk.floor.spare_is_ready()
+        if record.state is WorkerState.STARTING:
             record.state = WorkerState.SPARE
 
     def _on_job_end(self, record: WorkerRecord, frame: Done | Failed) -> None:
-        desk = self._desk
-        ticket = record.jobs.pop(frame.request_id, None)
-        if ticket is None:
+        job = record.jobs.pop(frame.request_id, None)
+        if job is None:
             return
-        desk.tickets.pop(frame.request_id, None)
-        if not ticket.ended:
-            ticket.ended = True
-            if isinstance(frame, Failed):
-                error = error_from_wire(frame.code, frame.facts)
-                if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:  # a refusal is no failure
-                    desk.log.warning("generate.failed", code=frame.code, detail=frame.detail)
-                ticket.put(Ended(error=error))
-            else:
-                ticket.put(frame)
-        took_s = desk.clock.now() - ticket.granted_s
-        desk.scheduler.service_s += _SERVICE_WEIGHT * (took_s - desk.scheduler.service_s)
-        desk.scheduler.on_release(ticket.model)
+        if isinstance(frame, Done):
+            self._desk.outcomes.finished(job, frame)
+            return
+        error = error_from_wire(frame.code, frame.facts)
+        if not job.over:
+            self._desk.log.warning("generate.failed", code=frame.code, detail=frame.detail)
+        self._desk.outcomes.broke(job, error)
 
     def _on_progress(self, record: WorkerRecord, frame: LoadProgress) -> None:
         record.progress_s = self._desk.clock.now()
         if record.plan is None:
             return
-        for request_id, model in self._desk.scheduler.waiting.items():
-            if model == record.plan.model:
-                moved = Loading(phase=frame.phase, ratio=frame.ratio)
-                self._desk.tickets[request_id].put(moved)
+        for request_id in self._desk.scheduler.waiting_for(record.plan.model):
+            self._desk.tickets[request_id].put(Loading(phase=frame.phase, ratio=frame.ratio))
 
     def _on_loaded(self, record: WorkerRecord, frame: Loaded) -> None:
         if record.plan is None or record.state is not WorkerState.LOADING:
@@ -97,9 +125,6 @@ class Arrivals:
         record.loaded = frame
         record.loaded_at_s = desk.clock.now()
         record.state = WorkerState.READY
-        desk.last_load_error = None
-        desk.load_errors.pop(record.plan.model, None)
-        desk.loads_finished += 1
         desk.log.info(
             "load.finished",
             model=frame.model,
@@ -107,6 +132,7 @@ class Arrivals:
             load_s=round(frame.seconds, 3),
             memory_bytes=frame.memory_bytes,
         )
+        desk.load_ended(record.plan.model)
         desk.scheduler.on_loaded(record.plan.model, max(1, frame.slots))
 
     def _on_load_failed(self, record: WorkerRecord, frame: LoadFailed) -> None:
@@ -125,21 +151,21 @@ class Arrivals:
         record = desk.floor.gone(worker_id)
         if record is None:
             return
-        if record.state is not WorkerState.LEAVING:
+        asked = record.state is WorkerState.LEAVING and record.cause is None
+        if not asked:
             desk.log.error("worker.died", worker=worker_id, exit_code=exit_code, detail=tail)
+            desk.tally.deaths += 1
         if record.plan is None:
             return
         model = record.plan.model
         if record.state is WorkerState.LOADING:
             reason = f"its process ended while loading (exit code {exit_code})"
+            if record.cause is not None:
+                reason = "its process did not respond while loading and was ended"
             desk.load_failed(model, AgentLoadError(model=model, reason=reason))
             return
-        self._fail_jobs(record, WorkerDiedError(model=model, exit_code=exit_code))
-        desk.gone(model)
-
-    def _fail_jobs(self, record: WorkerRecord, error: WorkerDiedError) -> None:
-        for request_id, ticket in record.jobs.items():
-            self._desk.tickets.pop(request_id, None)
-            if not ticket.ended:
-                ticket.ended = True
-                ticket.put(Ended(error=error))
+        if not asked or record.renewing:
+            desk.revival.lost(model, desk.clock.now())
+            desk.tally.restarts[model] = desk.tally.restarts.get(model, 0) + 1
+        error: OrionError = record.cause or WorkerDiedError(model=model, exit_code=exit_code)
+        desk.outcomes.lost(record, error, suspect=record.suspect and not asked)

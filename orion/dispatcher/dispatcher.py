@@ -12,20 +12,22 @@ import threading
 from typing import TYPE_CHECKING
 
 from orion.dispatcher.arrivals import Arrivals
-from orion.dispatcher.desk import Desk, DispatcherLimits
-from orion.dispatcher.floor import StartWorker, WorkerFloor, WorkerRecord, WorkerState
+from orion.dispatcher.desk import BreakerFor, Desk, DispatcherLimits
+from orion.dispatcher.floor import StartWorker, WorkerFloor, WorkerRecord
 from orion.dispatcher.ticket import Ended, Ticket
-from orion.errors import CancelledError, DeadlineExceededError, OrionError, ShuttingDownError
+from orion.dispatcher.watch import ReadPulse, Watch
+from orion.errors import CancelledError, OrionError, ShuttingDownError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orion.clock import Clock
+    from orion.dispatcher.desk import Tally
+    from orion.dispatcher.faults import Faults
     from orion.dispatcher.floor import LoadPlan
     from orion.logs import Log
 
-_TICK_S = 0.1
-_STOP_LIMIT_S = 5.0
+_TICK_S = 0.05
 _CLOSE_LIMIT_S = 4.0
 
 
@@ -38,6 +40,8 @@ class Dispatcher:
         limits: DispatcherLimits,
         plan: Callable[[str], LoadPlan],
         start_worker: StartWorker,
+        breaker_for: BreakerFor,
+        read_pulse: ReadPulse,
         clock: Clock,
         log: Log,
     ) -> None:
@@ -47,9 +51,16 @@ class Dispatcher:
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._floor = WorkerFloor(start_worker, clock=clock)
         self._desk = Desk(
-            limits=limits, plan=plan, floor=self._floor, clock=clock, log=log, post=self._inbox.put
+            limits=limits,
+            plan=plan,
+            floor=self._floor,
+            breaker_for=breaker_for,
+            clock=clock,
+            log=log,
+            post=self._inbox.put,
         )
         arrivals = Arrivals(self._desk)
+        self._watch = Watch(self._desk, arrivals, read_pulse)
         self._floor.connect(arrivals.frame_arrived, arrivals.worker_exited)
         self._draining = False
         self._spares_wanted = 0
@@ -73,20 +84,39 @@ class Dispatcher:
         return dict(self._desk.load_errors)
 
     @property
-    def loads_finished(self) -> int:
-        """Loads that ended well since the start."""
-        return self._desk.loads_finished
+    def tally(self) -> Tally:
+        """What has happened since the start. Read only."""
+        return self._desk.tally
+
+    @property
+    def faults(self) -> Faults:
+        """Where faults to inject are put."""
+        return self._desk.faults
+
+    @property
+    def missing(self) -> frozenset[str]:
+        """Models that ought to be resident and are being brought back."""
+        return self._desk.revival.models
+
+    @property
+    def quarantined(self) -> int:
+        """How many contents are refused now."""
+        return self._desk.quarantine.count(self._clock.now())
 
     def submit(self, ticket: Ticket) -> None:
         """Queue a request; answers come on `ticket`."""
         ticket.submitted_s = self._clock.now()
         self._inbox.put(lambda: self._submit(ticket))
         if self._stopped.is_set():  # nobody may read the inbox any more
-            ticket.put(Ended(error=ShuttingDownError()))
+            ticket.end(Ended(error=ShuttingDownError()))
 
     def cancel(self, request_id: str) -> None:
         """End a request wherever it is; nothing happens when it is not here."""
-        self._inbox.put(lambda: self._desk.end(request_id, CancelledError()))
+        self._inbox.put(lambda: self._desk.outcomes.end(request_id, CancelledError()))
+
+    def keep(self, model: str) -> None:
+        """Have `model` resident when there is room, and again when its worker is lost."""
+        self._inbox.put(lambda: self._keep(model))
 
     def unload(self, model: str, timeout_s: float) -> bool:
         """Let a model go once idle; True when its process has ended, False if not resident."""
@@ -117,7 +147,7 @@ class Dispatcher:
         scheduler = self._desk.scheduler
         return {
             "running": scheduler.running,
-            "waiting": len(scheduler.waiting),
+            "waiting": len(scheduler.waiting) + len(scheduler.resuming),
             "capacity": scheduler.capacity,
             "max": self._limits.queue_max,
         }
@@ -151,60 +181,44 @@ class Dispatcher:
         except Exception:  # noqa: BLE001 - one bad event must not stop the others
             self._log.exception("dispatcher.event_failed")
 
+    def _keep(self, model: str) -> None:
+        self._desk.revival.lost(model, self._clock.now())
+        self._revive()
+
     def _submit(self, ticket: Ticket) -> None:
         if self._draining:
-            ticket.put(Ended(error=ShuttingDownError()))
+            ticket.end(Ended(error=ShuttingDownError()))
             return
         try:
             self._desk.admit(ticket)
         except Exception:
-            ticket.put(Ended(error=OrionError()))  # a bug of ours must not leave a caller waiting
+            ticket.end(Ended(error=OrionError()))  # a bug of ours must not leave a caller waiting
             raise
 
     def _tick(self) -> None:
-        now_s = self._clock.now()
-        self._floor.kill_overdue()
-        for record in list(self._floor.records.values()):
-            self._check_load(record, now_s)
-            self._check_jobs(record, now_s)
-        if not self._draining and not self._desk.scheduler.loading:
+        self._watch.look()
+        self._watch.check_readers()
+        if self._draining:
+            return
+        self._revive()
+        if not self._desk.scheduler.loading:
             self._floor.keep_spares(self._limits.spare_class, self._spares_wanted)
 
-    def _check_load(self, record: WorkerRecord, now_s: float) -> None:
-        if record.state is not WorkerState.LOADING or record.plan is None:
-            return
-        if now_s - record.progress_s <= self._limits.load_s:
-            return
-        model, record.plan = record.plan.model, None
-        self._log.error("load.deadline", model=model, limit_s=self._limits.load_s)
-        self._floor.end(record)
-        self._floor.kill(record)
-        error = DeadlineExceededError(phase="loading", limit_s=self._limits.load_s)
-        self._desk.load_failed(model, error)
-
-    def _check_jobs(self, record: WorkerRecord, now_s: float) -> None:
-        if record.state is not WorkerState.READY:
-            return
-        limit_s = self._limits.generate_s
-        for ticket in list(record.jobs.values()):
-            if now_s - ticket.granted_s > limit_s:
-                error = DeadlineExceededError(phase="answering", limit_s=limit_s)
-                self._desk.end(ticket.request_id, error)
-            if ticket.stop_sent_s is not None and now_s - ticket.stop_sent_s > _STOP_LIMIT_S:
-                self._log.error("worker.ignores_stop", worker=record.worker.id)
-                self._desk.scheduler.on_doomed(ticket.model)
-                record.state = WorkerState.LEAVING
-                self._floor.kill(record)
-                return
+    def _revive(self) -> None:
+        """Load again what was lost, unless a request has seen to it."""
+        desk = self._desk
+        for model in desk.revival.due(self._clock.now()):
+            if model in desk.scheduler.resident or not desk.scheduler.on_wanted(model):
+                desk.revival.settled(model)
 
     def _drain(self) -> None:
         self._draining = True
         for request_id in list(self._desk.scheduler.waiting):
-            self._desk.end(request_id, ShuttingDownError())
+            self._desk.outcomes.end(request_id, ShuttingDownError())
 
     def _close(self) -> None:
         for request_id in list(self._desk.tickets):
-            self._desk.end(request_id, ShuttingDownError())
+            self._desk.outcomes.end(request_id, ShuttingDownError())
         for record in list(self._floor.records.values()):
             self._floor.end(record)
         until_s = self._clock.now() + _CLOSE_LIMIT_S

@@ -12,14 +12,16 @@ from orion.protocol import Exit
 
 if TYPE_CHECKING:
     from orion.clock import Clock
-    from orion.dispatcher.ticket import Ticket
-    from orion.protocol import Load, Loaded
+    from orion.dispatcher.job import Job
+    from orion.errors import OrionError
+    from orion.protocol import Heartbeat, Load, Loaded
     from orion.workers import OnExit, OnFrame, Worker
 
 StartWorker = Callable[[str, str, "OnFrame", "OnExit"], "Worker"]
 """Worker id, dotted runtime class, callbacks → a started worker; may raise OSError."""
 
-_SPARE_FAILURES_MAX = 3
+_KILL_AFTER_S = 0.3
+_SPARE_PAUSE_MAX_S = 60.0
 
 
 class WorkerState(StrEnum):
@@ -45,7 +47,10 @@ class LoadPlan:
 
 @dataclass(slots=True, kw_only=True)
 class WorkerRecord:
-    """One worker and what the dispatcher knows of it."""
+    """One worker and what the dispatcher knows of it.
+
+    `heartbeat`, `heard_s`, `posted` and `strays` are written by the worker's reader thread.
+    """
 
     worker: Worker
     runtime_class: str
@@ -55,8 +60,23 @@ class WorkerRecord:
     load_began_s: float = 0.0
     loaded_at_s: float = 0.0
     progress_s: float = 0.0
+    started_s: float = 0.0
     kill_at_s: float | None = None
-    jobs: dict[str, Ticket] = field(default_factory=dict)
+    killed_at_s: float | None = None
+    cause: OrionError | None = None
+    suspect: bool = True
+    renewing: bool = False
+    heartbeat: Heartbeat | None = None
+    heard_s: float = 0.0
+    pulse_s: float = 0.0
+    cpu_s: float = 0.0
+    busy_s: float = 0.0
+    stopped: bool = False
+    posted: int = 0
+    handled: int = 0
+    strays: int = 0
+    distrusted: bool = False
+    jobs: dict[str, Job] = field(default_factory=dict)
 
 
 class WorkerFloor:
@@ -70,6 +90,7 @@ class WorkerFloor:
         self._exit_limit_s = exit_limit_s
         self._next = 1
         self._spare_failures = 0
+        self._spare_due_s = 0.0
         self._callbacks: tuple[OnFrame, OnExit] | None = None
         self.records: dict[str, WorkerRecord] = {}
 
@@ -104,15 +125,18 @@ class WorkerFloor:
         record.worker.close()
 
     def kill(self, record: WorkerRecord) -> None:
-        """End a worker now."""
-        record.kill_at_s = None
-        record.worker.kill()
+        """End a worker now: SIGTERM, and SIGKILL if that is not enough."""
+        now_s = self._clock.now()
+        if record.killed_at_s is None:
+            record.killed_at_s = now_s
+            record.kill_at_s = now_s + _KILL_AFTER_S
+            record.worker.terminate()
 
     def gone(self, worker_id: str) -> WorkerRecord | None:
         """Forget a worker whose process ended."""
         record = self.records.pop(worker_id, None)
         if record is not None and record.plan is None and record.state is not WorkerState.LEAVING:
-            self._spare_failures += 1
+            self._spare_failed()
         return record
 
     def kill_overdue(self) -> None:
@@ -120,11 +144,17 @@ class WorkerFloor:
         now_s = self._clock.now()
         for record in self.records.values():
             if record.kill_at_s is not None and now_s >= record.kill_at_s:
-                self.kill(record)
+                record.kill_at_s = None
+                record.killed_at_s = record.killed_at_s or now_s
+                record.worker.kill()
+
+    def spare_is_ready(self) -> None:
+        """A spare has come up: what was wrong with earlier ones is over."""
+        self._spare_failures = 0
 
     def keep_spares(self, runtime_class: str, wanted: int) -> None:
-        """Have `wanted` idle workers of one kind; gives up after three that died early."""
-        if self._spare_failures >= _SPARE_FAILURES_MAX:
+        """Have `wanted` idle workers of one kind; waits longer after each that died early."""
+        if self._clock.now() < self._spare_due_s:
             return
         spares = sum(
             record.plan is None and record.state is not WorkerState.LEAVING
@@ -134,8 +164,13 @@ class WorkerFloor:
             try:
                 self._start("spare", runtime_class)
             except AgentLoadError:
-                self._spare_failures += 1
+                self._spare_failed()
                 return
+
+    def _spare_failed(self) -> None:
+        self._spare_failures += 1
+        pause_s = min(_SPARE_PAUSE_MAX_S, 2.0 ** min(self._spare_failures, 16) / 2)
+        self._spare_due_s = self._clock.now() + pause_s
 
     def _spare(self, runtime_class: str) -> WorkerRecord | None:
         for record in self.records.values():
@@ -156,6 +191,9 @@ class WorkerFloor:
         except OSError as error:
             reason = f"no process could be started ({error.strerror})"
             raise AgentLoadError(model=model, reason=reason) from error
-        record = WorkerRecord(worker=worker, runtime_class=runtime_class)
+        now_s = self._clock.now()
+        record = WorkerRecord(
+            worker=worker, runtime_class=runtime_class, started_s=now_s, heard_s=now_s
+        )
         self.records[worker_id] = record
         return record

@@ -22,6 +22,7 @@ class Account:
         self._guarded_s: float | None = None
         self._routed_s: float | None = None
         self._granted_s: float | None = None
+        self._failed_s = 0.0
         self._first_text_s: float | None = None
         self._ended_s: float | None = None
         self._grant: Granted | None = None
@@ -55,6 +56,14 @@ class Account:
         """The request runs."""
         self._grant = grant
         self._granted_s = self._clock.now()
+
+    def fell_back(self) -> None:
+        """The attempt failed and another one begins: what it took counts apart."""
+        now_s = self._clock.now()
+        routed_s = now_s if self._routed_s is None else self._routed_s
+        self._failed_s = now_s - routed_s
+        self._granted_s, self._grant = None, None
+        self.usage = Usage()
 
     def started(self, started: Started) -> None:
         """The worker built the prompt."""
@@ -92,7 +101,8 @@ class Account:
         return Timings(
             guard_s=guarded_s - self._began_s,
             route_s=routed_s - guarded_s,
-            queue_s=granted_s - routed_s - load_s,
+            failed_s=self._failed_s,
+            queue_s=granted_s - routed_s - self._failed_s - load_s,
             load_s=load_s,
             prefill_s=first_s - granted_s,
             decode_s=decode_s,

@@ -6,17 +6,24 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
-from orion.dispatcher import Ended, Granted, Ticket, WorkerState
+from orion.dispatcher import Attempt, Ended, Fault, Granted, Ticket
 from orion.engine.walk import Walk
-from orion.errors import InvalidQueryError, OrionError, ShuttingDownError
+from orion.errors import (
+    FaultsOffError,
+    InvalidQueryError,
+    OrionError,
+    ShuttingDownError,
+    UnknownAgentError,
+)
 from orion.guardrails import validate
 from orion.registry import CONVERSATION_AGENT
-from orion.types import Answer, ErrorEvent, FinalEvent, Query, new_request_id
+from orion.types import Answer, ErrorEvent, FaultKind, FinalEvent, Query, new_request_id
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Collection, Generator
     from types import TracebackType
 
+    from orion.breakers import Breaker
     from orion.engine.report import Report
     from orion.engine.services import Services
     from orion.logs import Log
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
     from orion.types import Event, Route
 
 _UNLOAD_LIMIT_S = 120.0
+_TIMES_MAX = 1000
 
 
 class Engine:
@@ -178,7 +186,7 @@ class Engine:
     def preload(self) -> None:
         """Begin to load the conversation agent's model and return at once."""
         self._expects_preload = True
-        self._ask_resident(self._model_of(CONVERSATION_AGENT))
+        self._services.dispatcher.keep(self._model_of(CONVERSATION_AGENT))
 
     def keep_spares(self) -> None:
         """From now on keep warm workers for the next load."""
@@ -196,34 +204,96 @@ class Engine:
         return self._report.stats(in_flight=len(walks), by_state=dict(by_state))
 
     def health(self) -> dict[str, Any]:
-        """Whether a request would be answered now, and why not. Never blocks.
+        """Whether a request would be answered now, and why not. Never blocks."""
+        return self._report.health(closed=self._closed, expects_preload=self._expects_preload)
 
-        Only the models that agents use count: asking for another one, which may not be
-        here, says nothing about the engine.
+    def reset_breakers(self, name: str | None = None) -> list[str]:
+        """Close breakers and forget their counts; returns their names.
+
+        Args:
+            name: An agent id, a model id or a breaker's name; None means all.
+
+        Raises:
+            UnknownAgentError: There is no such breaker.
         """
-        dispatcher = self._services.dispatcher
-        resident = any(record.state is WorkerState.READY for record in dispatcher.records())
-        errors, agents = dispatcher.load_errors, self.registry.agents
-        failed = {agent.model for agent in agents.values()} & errors.keys()
-        reasons = [errors[model].public_message for model in sorted(failed)]
-        if self._closed or dispatcher.draining:
-            status, reasons = "draining", ["the engine is shutting down"]
-        elif failed:
-            is_down = self._model_of(CONVERSATION_AGENT) in failed and not resident
-            status = "down" if is_down else "degraded"
-        elif self._expects_preload and not resident and not self._report.ever_loaded:
-            status, reasons = "starting", ["the first model is being loaded"]
-        else:
-            status = "ready"
-        return {"status": status, "ready": status in ("ready", "degraded"), "reasons": reasons}
+        breakers = self._breakers_of(name)
+        for breaker in breakers:
+            breaker.reset()
+        return [breaker.name for breaker in breakers]
+
+    def force_open(self, name: str) -> list[str]:
+        """Pause an agent or a model until its breaker is reset; returns the names.
+
+        Raises:
+            UnknownAgentError: There is no such breaker.
+        """
+        breakers = self._breakers_of(name)
+        for breaker in breakers:
+            breaker.force_open()
+        return [breaker.name for breaker in breakers]
+
+    def inject_fault(
+        self, agent: Any, kind: Any, *, where: Any = "generate", times: Any = 1
+    ) -> dict[str, Any]:
+        """Have the next answers of an agent, or the next loads of its model, go wrong.
+
+        Args:
+            agent: An agent id.
+            kind: `fail`, `slow`, `hang`, `oom` or `kill`.
+            where: `generate` or `load`.
+            times: How often, 1 to 1000.
+
+        Raises:
+            FaultsOffError: The setting `faults` is off.
+            InvalidQueryError: There is no such agent, kind or place.
+        """
+        if not self.settings.faults:
+            raise FaultsOffError
+        model = self.registry.agent(_chosen("agent", agent, self.registry.agents)).model
+        kind = FaultKind(_chosen("kind", kind, [str(known) for known in FaultKind]))
+        where = _chosen("where", where, ("generate", "load"))
+        if not isinstance(times, int) or isinstance(times, bool) or not 1 <= times <= _TIMES_MAX:
+            raise InvalidQueryError(field="times", reason=f"must be 1 to {_TIMES_MAX}")
+        target = agent if where == "generate" else model
+        fault = Fault(target=target, where=where, kind=kind, times=times)
+        self._services.dispatcher.faults.add(fault)
+        self.log.warning("fault.injected", target=target, where=where, kind=str(kind), times=times)
+        return {"target": target, "where": where, "kind": str(kind), "times": times}
+
+    def faults(self) -> list[dict[str, Any]]:
+        """The injected faults that have not struck yet.
+
+        Raises:
+            FaultsOffError: The setting `faults` is off.
+        """
+        if not self.settings.faults:
+            raise FaultsOffError
+        return self._services.dispatcher.faults.pending()
+
+    def clear_faults(self) -> int:
+        """Forget them; returns how many there were.
+
+        Raises:
+            FaultsOffError: The setting `faults` is off.
+        """
+        if not self.settings.faults:
+            raise FaultsOffError
+        return self._services.dispatcher.faults.clear()
 
     def shutdown(self, grace_s: float | None = None) -> None:
         """Stop: new requests are refused, those under way get `grace_s`, workers end."""
         with self._lock:
             self._closed = True
-        self._services.dispatcher.shutdown(
-            self.settings.grace_s if grace_s is None else grace_s
-        )
+        self._services.dispatcher.shutdown(self.settings.grace_s if grace_s is None else grace_s)
+        self._services.breakers.close()
+
+    def _breakers_of(self, name: Any) -> list[Breaker]:
+        breakers = self._services.breakers
+        known = breakers.names()
+        wanted = [one for one in known if name is None or name in {one, one.partition(":")[2]}]
+        if not wanted:
+            raise UnknownAgentError(name=str(name), known=", ".join(known))
+        return [breakers.get(one) for one in wanted]
 
     def _model_of(self, name: Any) -> str:
         if not isinstance(name, str):
@@ -234,6 +304,12 @@ class Engine:
         return self.registry.agent(name).model
 
     def _ask_resident(self, model: str) -> Ticket:
-        ticket = Ticket(request_id=f"load-{new_request_id()}", model=model, generate=None)
+        ticket = Ticket(request_id=f"load-{new_request_id()}", attempts=(Attempt(model=model),))
         self._services.dispatcher.submit(ticket)
         return ticket
+
+
+def _chosen(field: str, value: Any, known: Collection[str]) -> str:
+    if not isinstance(value, str) or value not in known:
+        raise InvalidQueryError(field=field, reason=f"must be one of: {', '.join(known)}")
+    return value

@@ -5,11 +5,18 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from orion.dispatcher import WorkerState
+from orion.registry import CONVERSATION_AGENT
+
 if TYPE_CHECKING:
+    from orion.breakers import Breakers
     from orion.clock import Clock
     from orion.dispatcher import Dispatcher, WorkerRecord
     from orion.metrics import Metrics
     from orion.registry import Registry
+
+
+_ILL = "the process of {model} is lost or silent; it is being started again"
 
 
 class Report:
@@ -20,23 +27,31 @@ class Report:
         *,
         registry: Registry,
         dispatcher: Dispatcher,
+        breakers: Breakers,
         metrics: Metrics,
         clock: Clock,
         profile: str,
+        heartbeat_s: float,
     ) -> None:
         self._registry = registry
         self._dispatcher = dispatcher
+        self._breakers = breakers
+        self._heartbeat_s = heartbeat_s
         self._clock = clock
         self._profile = profile
         self._began_s = clock.now()
         for key in ("running", "waiting", "capacity"):
             metrics.gauge(f"orion_requests_{key}", f"Requests: {key}.", partial(self._count, key))
         metrics.gauge("orion_workers_rss_bytes", "Memory of all workers.", self._rss_bytes)
-
-    @property
-    def ever_loaded(self) -> bool:
-        """Whether any load ended well since the start."""
-        return self._dispatcher.loads_finished > 0
+        tally = dispatcher.tally
+        metrics.count("orion_worker_deaths", "Workers that were lost.", lambda: tally.deaths)
+        metrics.count("orion_fallbacks", "Attempts taken over.", lambda: tally.fallbacks)
+        metrics.gauge(
+            "orion_quarantined", "Contents refused now.", lambda: float(dispatcher.quarantined)
+        )
+        metrics.labelled(
+            "orion_breaker_open", "1 while the breaker refuses.", "breaker", self._open_breakers
+        )
 
     def agents(self) -> list[dict[str, Any]]:
         """Every agent with its model and examples."""
@@ -56,11 +71,14 @@ class Report:
     def stats(self, *, in_flight: int, by_state: dict[str, int]) -> dict[str, Any]:
         """Workers, queue and requests."""
         counts = self._dispatcher.counts()
-        error = self._dispatcher.last_load_error
+        error, tally = self._dispatcher.last_load_error, self._dispatcher.tally
+        now_s = self._clock.now()
         return {
             "uptime_s": round(self._clock.now() - self._began_s, 3),
             "profile": self._profile,
-            "workers": [_worker(record) for record in self._dispatcher.records()],
+            "workers": [
+                _worker(record, now_s, tally.restarts) for record in self._dispatcher.records()
+            ],
             "queue": {"waiting": counts["waiting"], "max": counts["max"]},
             "requests": {
                 "in_flight": in_flight,
@@ -71,18 +89,76 @@ class Report:
             "last_load_error": None
             if error is None
             else {"code": error.code, "message": error.public_message},
+            "deaths": tally.deaths,
+            "fallbacks": tally.fallbacks,
+            "quarantined": self._dispatcher.quarantined,
+            "breakers": self._breakers.snapshot(),
+        }
+
+    def health(self, *, closed: bool, expects_preload: bool) -> dict[str, Any]:
+        """Whether a question would be answered now. Reads what is known; never waits.
+
+        Only the models that agents use count: asking for another one, which may not be
+        here, says nothing about the engine.
+        """
+        dispatcher = self._dispatcher
+        agents = self._registry.agents
+        used = {agent.model for agent in agents.values()}
+        main = agents[CONVERSATION_AGENT].model
+        answering, silent = self._sorted_workers()
+        errors = dispatcher.load_errors
+        failed = used & errors.keys()
+        ill = used & (silent | dispatcher.missing)
+        breakers = self._breakers.health()
+        reasons = [errors[model].public_message for model in sorted(failed)]
+        reasons += [_ILL.format(model=model) for model in sorted(ill - failed)]
+        reasons += [f"the breaker {name} is open" for name in breakers["down"]]
+        if closed or dispatcher.draining:
+            status, reasons = "draining", ["the engine is shutting down"]
+        elif not failed and expects_preload and not answering and not dispatcher.tally.loads:
+            status, reasons = "starting", ["the first model is being loaded"]
+        elif main in failed | ill and not answering & used:
+            status = "down"
+        else:
+            status = "degraded" if reasons else "ready"
+        return {
+            "status": status,
+            "ready": status in {"ready", "degraded"},
+            "reasons": reasons,
+            "breakers": breakers,
+        }
+
+    def _sorted_workers(self) -> tuple[set[str], set[str]]:
+        """Models whose worker answers, and models whose worker is silent or being ended."""
+        answering: set[str] = set()
+        silent: set[str] = set()
+        now_s = self._clock.now()
+        for record in self._dispatcher.records():
+            if record.plan is None or record.loaded is None or record.renewing:
+                continue
+            is_silent = record.heartbeat is not None and now_s - record.heard_s > self._heartbeat_s
+            if record.stopped or record.cause is not None or is_silent:
+                silent.add(record.plan.model)
+            elif record.state is WorkerState.READY:
+                answering.add(record.plan.model)
+        return answering, silent - answering
+
+    def _open_breakers(self) -> dict[str, float]:
+        return {
+            str(known["name"]): float(known["state"] == "open")
+            for known in self._breakers.snapshot()
         }
 
     def _count(self, key: str) -> float:
         return float(self._dispatcher.counts()[key])
 
     def _rss_bytes(self) -> float:
-        beats = (record.worker.heartbeat for record in self._dispatcher.records())
+        beats = (record.heartbeat for record in self._dispatcher.records())
         return float(sum(beat.rss_bytes for beat in beats if beat))
 
 
-def _worker(record: WorkerRecord) -> dict[str, Any]:
-    beat, loaded, plan = record.worker.heartbeat, record.loaded, record.plan
+def _worker(record: WorkerRecord, now_s: float, restarts: dict[str, int]) -> dict[str, Any]:
+    beat, loaded, plan = record.heartbeat, record.loaded, record.plan
     return {
         "id": record.worker.id,
         "pid": record.worker.pid,
@@ -96,5 +172,7 @@ def _worker(record: WorkerRecord) -> dict[str, Any]:
         "rss_bytes": beat.rss_bytes if beat else None,
         "num_tokens": beat.num_tokens if beat else 0,
         "active": len(record.jobs),
+        "heard_s": round(max(0.0, now_s - record.heard_s), 3),
+        "restarts": restarts.get(plan.model, 0) if plan else 0,
         "details": dict(loaded.details) if loaded else {},
     }

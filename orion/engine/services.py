@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from orion.breakers import Breakers
     from orion.clock import Clock
     from orion.dispatcher import Dispatcher
     from orion.guardrails import Limits
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The parts, and the two intervals a stream keeps."""
+    """The parts, the two intervals a stream keeps, and the longest a request may take."""
 
     registry: Registry
     router: Router
+    breakers: Breakers
     dispatcher: Dispatcher
     metrics: Metrics
     log: Log
@@ -28,3 +30,4 @@ class Services:
     limits: Limits
     interval_s: float
     heartbeat_s: float
+    request_s: float

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orion.dispatcher import Ended, Granted, Loading, Ticket
+from orion.dispatcher import Ended, FellBack, Granted, Loading, Ticket
 from orion.engine.account import Account
+from orion.engine.attempts import attempts_of, content_of
 from orion.errors import CancelledError, OrionError
 from orion.guardrails import validate
 from orion.lifecycle import RequestMachine
-from orion.protocol import Delta, Done, Generate, Started
+from orion.protocol import Delta, Done, Prefilling, Started
 from orion.registry import CONVERSATION_AGENT
-from orion.routing import language_of
 from orion.types import (
     AUTO,
     Answer,
@@ -21,13 +21,10 @@ from orion.types import (
     Event,
     FinalEvent,
     FinishReason,
-    Message,
     ProgressEvent,
     RequestState,
-    Role,
     Route,
     RouteEvent,
-    Sampling,
     StateEvent,
     ValidQuery,
     new_request_id,
@@ -51,6 +48,7 @@ class Walk:
         self._machine = RequestMachine(services.clock)
         self._account = Account(services.clock)
         self._route: Route | None = None
+        self._agent = ""
         self._model = ""
         # Not the caller's id: that may come again before the worker has let go of this one.
         self._ticket_id = new_request_id()
@@ -58,6 +56,7 @@ class Walk:
         self._over = False
         self._reason = FinishReason.STOP
         self._cancel_asked = False
+        self._read_ratio: float | None = None
 
     @property
     def state(self) -> RequestState:
@@ -110,20 +109,31 @@ class Walk:
         self._account.guard_done()
         yield self._enter(RequestState.ROUTING)
         self._route, self._model = self._choose(query)
+        self._agent = self._route.agent
         self._account.route_done()
         yield RouteEvent(request_id=query.request_id, route=self._route, model=self._model)
         yield self._enter(RequestState.CACHE_LOOKUP)
         yield self._enter(RequestState.LOADING_AGENT)
-        generate = self._generate(query)
-        ticket = Ticket(request_id=self._ticket_id, model=self._model, generate=generate)
+        ticket = Ticket(
+            request_id=self._ticket_id,
+            attempts=attempts_of(
+                query,
+                self._route.agent,
+                registry=services.registry,
+                ticket_id=self._ticket_id,
+                interval_s=services.interval_s,
+            ),
+            limit_s=services.request_s,
+            content=content_of(query),
+        )
         self._submitted = True
         services.dispatcher.submit(ticket)
         if self._cancel_asked:
             services.dispatcher.cancel(self._ticket_id)
-        granted = yield from self._await_grant(ticket)
-        self._account.granted(granted)
-        yield self._enter(RequestState.INFERENCING)
-        done = yield from self._await_text(ticket)
+        done: Done | None = None
+        while done is None:
+            yield from self._await_grant(ticket)
+            done = yield from self._await_text(ticket)
         self._account.done(done)
         self._reason = FinishReason(done.finish_reason)
         yield from self._finish(RequestState.SUCCESS, None)
@@ -148,47 +158,36 @@ class Walk:
                 return route, query.agent
         return route, registry.agent(route.agent).model
 
-    def _generate(self, query: ValidQuery) -> Generate:
-        assert self._route
-        agent = self._services.registry.agent(self._route.agent)
-        asked_for_model = query.agent in self._services.registry.models
-        prompt = None if asked_for_model else agent.prompt_for(language_of(query.text))
-        system = query.system_prompt or prompt
-        turns = [*query.history, Message(role=Role.USER, content=query.text)]
-        if system:
-            turns.insert(0, Message(role=Role.SYSTEM, content=system))
-        sampling: Sampling = query.overrides.over(agent.sampling.sampling())
-        return Generate(
-            request_id=self._ticket_id,
-            messages=[[str(turn.role), turn.content] for turn in turns],
-            sampling=asdict(sampling),
-            trim_history=query.trim_history,
-            interval_s=self._services.interval_s,
-        )
-
-    def _await_grant(self, ticket: Ticket) -> Generator[Event, None, Granted]:
-        """Progress until the request runs; returns the grant."""
+    def _await_grant(self, ticket: Ticket) -> Generator[Event, None, None]:
+        """Progress until the request runs."""
         phase: str = "queue"
         ratio: float | None = None
         spoke_s = self._machine.elapsed_s
         while True:
             message = ticket.get(self._services.heartbeat_s)
             if isinstance(message, Granted):
-                return message
+                self._account.granted(message)
+                yield self._enter(RequestState.INFERENCING)
+                return
+            if isinstance(message, FellBack):
+                yield from self._take_over(message)
+                phase, ratio = "queue", None
+                continue
             if isinstance(message, Ended):
                 self._over = True
                 raise message.error
             if isinstance(message, Loading):
                 changed = message.phase != phase
-                phase, ratio = message.phase, message.ratio
+                phase, ratio = message.phase, _forward(message.ratio, None if changed else ratio)
                 if not changed and self._machine.elapsed_s - spoke_s < _PROGRESS_GAP_S:
                     continue
             position = self._services.dispatcher.position(ticket.request_id)
             spoke_s = self._machine.elapsed_s
             yield self._progress(phase, ratio=ratio, position=position)
 
-    def _await_text(self, ticket: Ticket) -> Generator[Event, None, Done]:
-        """Text until the answer ends; returns how it ended."""
+    def _await_text(self, ticket: Ticket) -> Generator[Event, None, Done | None]:
+        """Text until the answer ends; returns how it ended, or None when another takes over."""
+        self._read_ratio = None
         while True:
             message = ticket.get(self._services.heartbeat_s)
             if isinstance(message, Delta):
@@ -198,16 +197,48 @@ class Walk:
                     text=message.text,
                     num_tokens=message.num_tokens,
                 )
-            elif isinstance(message, Started):
-                self._account.started(message)
+            elif isinstance(message, FellBack):
+                yield from self._take_over(message)
+                return None
             elif isinstance(message, Done):
                 self._over = True
                 return message
             elif isinstance(message, Ended):
                 self._over = True
                 raise message.error
-            elif message is None:
-                yield self._progress("decode" if self._account.has_text else "prefill")
+            else:
+                yield from self._before_text(message)
+
+    def _before_text(self, message: object) -> Iterator[Event]:
+        """How far the prompt is read, or that nothing came for a while."""
+        if isinstance(message, Started):
+            self._account.started(message)
+            return
+        if isinstance(message, Prefilling):
+            ratio = min(1.0, message.read_tokens / max(1, message.prompt_tokens))
+            self._read_ratio = _forward(ratio, self._read_ratio)
+        waits = not self._account.has_text
+        phase = "prefill" if waits else "decode"
+        yield self._progress(phase, ratio=self._read_ratio if waits else None)
+
+    def _take_over(self, message: FellBack) -> Iterator[Event]:
+        """Another agent goes on in the same slot; told as a state and a second route."""
+        assert self._route
+        self._account.fell_back()
+        failed, self._agent = self._agent, message.attempt.agent
+        self._model = message.attempt.model
+        self._services.log.warning(
+            "request.fallback",
+            request_id=self._query.request_id,
+            agent=failed,
+            to=self._agent,
+            code=message.error.code,
+        )
+        yield self._enter(RequestState.FALLBACK)
+        reason = f"{failed} failed ({message.error.code}): {message.error.public_message}"
+        route = replace(self._route, agent=self._agent, reason=reason)
+        yield RouteEvent(request_id=self._query.request_id, route=route, model=self._model)
+        yield self._enter(RequestState.LOADING_AGENT)
 
     def _progress(
         self, phase: str, *, ratio: float | None = None, position: int | None = None
@@ -243,7 +274,7 @@ class Walk:
             answer=Answer(
                 request_id=self._query.request_id,
                 text=self._account.answer_text,
-                agent=self._route.agent,
+                agent=self._agent,
                 model=self._model,
                 runtime=self._account.runtime,
                 finish_reason=self._reason,
@@ -251,8 +282,14 @@ class Walk:
                 timings=self._account.timings(),
                 usage=self._account.usage,
                 states=self._machine.path,
+                fallback_from=self._fallback_from,
             ),
         )
+
+    @property
+    def _fallback_from(self) -> str | None:
+        """The agent first chosen, where another one took over."""
+        return self._route.agent if self._route and self._route.agent != self._agent else None
 
     def _error_event(self, error: OrionError) -> ErrorEvent:
         return ErrorEvent(
@@ -266,7 +303,7 @@ class Walk:
     def _record(self, outcome: str) -> None:
         """Count the request and write its one line."""
         timings, usage = self._account.timings(), self._account.usage
-        agent = self._route.agent if self._route else "none"
+        agent = self._agent or "none"
         self._services.metrics.ended(agent=agent, outcome=outcome, timings=timings, usage=usage)
         rounded = {
             name: round(value, 4) if isinstance(value, float) else value
@@ -279,9 +316,15 @@ class Walk:
             agent=agent,
             model=self._model,
             runtime=self._account.runtime,
+            fallback_from=self._fallback_from,
             states=list(self._machine.path),
             text_chars=len(self._query.text) if isinstance(self._query.text, str) else None,
             answer_chars=len(self._account.answer_text),
             **usage.as_dict(),
             **rounded,
         )
+
+
+def _forward(ratio: float | None, before: float | None) -> float | None:
+    """Progress never falls."""
+    return before if ratio is None else max(ratio, before or 0.0)

@@ -66,12 +66,18 @@ class Output(Protocol):
     def started(self, *, prompt_tokens: int, trimmed_messages: int) -> None:
         """The prompt is built and fits; call once, before prefill."""
 
+    def prefilling(self, read_tokens: int, prompt_tokens: int) -> None:
+        """So much of the prompt is read; call as often as it is known, or never."""
+
     def piece(self, text: str, num_tokens: int) -> None:
         """More text and the number of tokens behind it; text may be empty."""
 
     @property
     def stopped(self) -> bool:
-        """Whether the caller wants no more; read it after every token."""
+        """Whether the caller wants no more, or its time is over.
+
+        Cheap: read it after every token, and during prefill as often as can be.
+        """
 
 
 Progress = Callable[[str, float | None], None]
@@ -103,7 +109,7 @@ class Runtime(Protocol):
 
         Raises:
             ContextTooLongError: The prompt does not fit and may not be trimmed.
-            GenerationError: The model failed.
+            GenerationError: The model failed, or memory ran out.
         """
 
     def close(self) -> None:

@@ -32,6 +32,15 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out. torch's errors are known by their names: it is not imported here."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "DefaultCPUAllocator" in str(error)
+    )
+
+
 def _plain(value: Any) -> int | str:
     if isinstance(value, int) and abs(value) < _INT_END:
         return value

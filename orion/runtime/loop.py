@@ -9,9 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orion.errors import AgentLoadError, GenerationError, OrionError
+from orion.errors import (
+    AgentLoadError,
+    EmptyAnswerError,
+    GenerationError,
+    OrionError,
+    OutOfMemoryError,
+)
 from orion.protocol import (
-    Delta,
     Done,
     Exit,
     Failed,
@@ -23,86 +28,29 @@ from orion.protocol import (
     LoadFailed,
     LoadProgress,
     Ready,
-    Started,
     Stop,
 )
 from orion.runtime.base import Job, LoadSpec
-from orion.runtime.failure import one_line, plain_facts, trace_of
-from orion.types import Message, Role, Sampling
+from orion.runtime.failure import is_out_of_memory, one_line, plain_facts, trace_of
+from orion.runtime.faults import FaultActor
+from orion.runtime.output import JobOutput
+from orion.types import FinishReason, Message, Role, Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from orion.protocol import Frame
-    from orion.runtime.base import Runtime
+    from orion.runtime.base import Generated, Runtime
 
 _JOIN_LIMIT_S = 1.0
 
 
-class JobOutput:
-    """One answer on its way to the parent: pieces closer than `interval_s` travel as one.
-
-    The first piece never waits. Used by the job's thread only, but for `stop()`.
-    """
-
-    def __init__(self, request_id: str, send: Callable[[Frame], None], interval_s: float) -> None:
-        self._request_id = request_id
-        self._send = send
-        self._interval_s = interval_s
-        self._stopped = threading.Event()
-        self._text = ""
-        self._pending_tokens = 0
-        self._seq = 0
-        self._sent_at_s: float | None = None
-        self.num_tokens = 0
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the caller wants no more."""
-        return self._stopped.is_set()
-
-    def stop(self) -> None:
-        """Ask the job to end at its next token; from any thread."""
-        self._stopped.set()
-
-    def started(self, *, prompt_tokens: int, trimmed_messages: int) -> None:
-        """The prompt is built and fits."""
-        self._send(
-            Started(
-                request_id=self._request_id,
-                prompt_tokens=prompt_tokens,
-                trimmed_messages=trimmed_messages,
-            )
-        )
-
-    def piece(self, text: str, num_tokens: int) -> None:
-        """More text and the tokens behind it."""
-        self.num_tokens += num_tokens
-        self._pending_tokens += num_tokens
-        self._text += text
-        now_s = time.monotonic()
-        if self._text and (self._sent_at_s is None or now_s - self._sent_at_s >= self._interval_s):
-            self.flush(now_s)
-
-    def flush(self, now_s: float | None = None) -> None:
-        """Send what is held back."""
-        if not self._text:
-            return
-        self._send(
-            Delta(
-                request_id=self._request_id,
-                seq=self._seq,
-                text=self._text,
-                num_tokens=self._pending_tokens,
-            )
-        )
-        self._seq += 1
-        self._text, self._pending_tokens = "", 0
-        self._sent_at_s = time.monotonic() if now_s is None else now_s
-
-
 class WorkerLoop:
-    """Frames in → the runtime → frames out, with one thread per answer and one for the load."""
+    """Frames in → the runtime → frames out, with one thread per answer and one for the load.
+
+    Heartbeats come from a thread of their own, so they go on while a job hangs. The
+    process is `own_process` where nobody else lives in it: only there may a fault kill it.
+    """
 
     def __init__(
         self,
@@ -110,6 +58,7 @@ class WorkerLoop:
         send: Callable[[Frame], None],
         *,
         heartbeat_s: float = 0.2,
+        own_process: bool = False,
     ) -> None:
         self._make_runtime = make_runtime
         self._send = send
@@ -120,6 +69,8 @@ class WorkerLoop:
         self._finished_tokens = 0
         self._lock = threading.Lock()
         self._closing = threading.Event()
+        self._faults = FaultActor(own_process=own_process, released=self._closing)
+        self._model = ""
         self.exit_code = 0
 
     def run(self, frames: Iterable[Frame]) -> None:
@@ -145,9 +96,12 @@ class WorkerLoop:
 
     def _handle(self, frame: Frame) -> None:
         if isinstance(frame, Load):
+            self._model = frame.model
             self._start(self._load, frame)
         elif isinstance(frame, Generate):
-            output = JobOutput(frame.request_id, self._send, frame.interval_s)
+            output = JobOutput(
+                frame.request_id, self._send, frame.interval_s, deadline_s=frame.deadline_s
+            )
             with self._lock:
                 self._jobs[frame.request_id] = output
             self._start(self._generate, frame, output)
@@ -176,6 +130,7 @@ class WorkerLoop:
             options=frame.options,
         )
         try:
+            self._faults.on_load(frame.fault, frame.model, self._report_progress)
             loaded = self._runtime.load(spec, self._report_progress)
             self._send(
                 Loaded(
@@ -196,7 +151,7 @@ class WorkerLoop:
     def _report_load_failure(self, model: str, error: BaseException) -> None:
         told = error
         if not isinstance(told, OrionError):
-            reason = "not enough memory" if isinstance(error, MemoryError) else one_line(error)
+            reason = "not enough memory" if is_out_of_memory(error) else one_line(error)
             told = AgentLoadError(model=model, reason=reason)
         facts = plain_facts(told)
         self._send(LoadFailed(model=model, code=told.code, facts=facts, detail=trace_of(error)))
@@ -204,7 +159,11 @@ class WorkerLoop:
     def _generate(self, frame: Generate, output: JobOutput) -> None:
         assert self._runtime
         try:
-            done = self._runtime.generate(_job(frame), output)
+            job = _job(frame)
+            taking = self._faults.on_generate(frame.fault, self._model, output)
+            done = self._runtime.generate(job, taking)
+            if _is_empty(done, output, job.sampling):
+                raise EmptyAnswerError(model=self._model)  # noqa: TRY301 - a result that is a failure
             output.flush()
             self._send(
                 Done(
@@ -226,8 +185,14 @@ class WorkerLoop:
 
     def _report_failure(self, request_id: str, output: JobOutput, error: BaseException) -> None:
         with suppress(FrameError):  # what is held back may be the very thing that cannot travel
-            output.flush()
-        told = error if isinstance(error, OrionError) else GenerationError(reason=one_line(error))
+            if output.is_visible:
+                output.flush()
+        if isinstance(error, OrionError):
+            told = error
+        elif is_out_of_memory(error):
+            told = OutOfMemoryError(reason="there is not enough memory for this answer")
+        else:
+            told = GenerationError(reason=one_line(error))
         facts = plain_facts(told)
         self._send(
             Failed(request_id=request_id, code=told.code, facts=facts, detail=trace_of(error))
@@ -263,6 +228,17 @@ def _job(frame: Generate) -> Job:
         sampling=Sampling(**sampling),
         trim_history=frame.trim_history,
     )
+
+
+def _is_empty(done: Generated, output: JobOutput, sampling: Sampling) -> bool:
+    """Whether the model ended its turn by itself without a word to show.
+
+    A stop string met at once is what its caller asked for, so where there are any, only an
+    answer of no token at all counts.
+    """
+    if done.finish_reason is not FinishReason.STOP or output.is_visible or output.stopped:
+        return False
+    return not sampling.stop or done.completion_tokens == 0
 
 
 def rss_bytes() -> int:

@@ -19,8 +19,11 @@ class Effects(Protocol):
     def grant(self, request_id: str, model: str) -> None:
         """The request may run on the resident model now."""
 
+    def may_grant(self, request_id: str, model: str) -> bool:
+        """Whether it may run beside what runs on `model` now; asked again at every change."""
+
     def refuse(self, request_id: str, error: OrionError) -> None:
-        """The request ends here."""
+        """The request cannot have this model: full queue, or a load that failed."""
 
     def start_load(self, model: str) -> None:
         """Begin a load; answer later with `on_loaded` or `on_load_failed`."""
@@ -56,6 +59,7 @@ class Scheduler:
     resident: dict[str, Resident] = field(default_factory=dict)
     loading: set[str] = field(default_factory=set)
     waiting: dict[str, str] = field(default_factory=dict)
+    resuming: dict[str, str] = field(default_factory=dict)
     unwanted: set[str] = field(default_factory=set)
     _tick: int = 0
 
@@ -73,15 +77,20 @@ class Scheduler:
 
     def position(self, request_id: str) -> int | None:
         """Place in the queue, from 1; None when not waiting. From any thread."""
-        for index, waiting in enumerate(list(self.waiting), start=1):
+        for index, waiting in enumerate([*self.resuming, *self.waiting], start=1):
             if waiting == request_id:
                 return index
         return None
 
+    def waiting_for(self, model: str) -> list[str]:
+        """Those that wait for `model`, in order."""
+        return [request_id for request_id, wanted in self._queue().items() if wanted == model]
+
     def on_request(self, request_id: str, model: str) -> None:
         """Grant, join a load, wait, start a load, or refuse when the queue is full."""
-        if self.running + len(self.waiting) >= self.capacity + self.queue_max:
-            ahead = (len(self.waiting) + 1) / max(1, self.capacity)
+        waiting = len(self.waiting) + len(self.resuming)
+        if self.running + waiting >= self.capacity + self.queue_max:
+            ahead = (waiting + 1) / max(1, self.capacity)
             retry_after_s = max(1.0, round(ahead * self.service_s, 1))
             self.effects.refuse(
                 request_id, OverloadedError(queue_max=self.queue_max, retry_after_s=retry_after_s)
@@ -90,9 +99,30 @@ class Scheduler:
         self.waiting[request_id] = model
         self._advance()
 
+    def on_resume(self, request_id: str, model: str) -> None:
+        """An admitted request goes on with `model`: before all that wait, and never refused."""
+        self.resuming[request_id] = model
+        self._advance()
+
+    def on_handover(self, request_id: str, old: str, new: str) -> None:
+        """An answer on `old` ended and its request goes on with `new`, in the same slot."""
+        self.resuming[request_id] = new
+        self.on_release(old)
+
+    def on_wanted(self, model: str) -> bool:
+        """Load `model` unless somebody else waits. False: others hold every place."""
+        if model in self.resident or model in self.loading:
+            return True
+        if len(self.resident) + len(self.loading) >= self.places:
+            return False
+        if not any(wanted != model for wanted in self._queue().values()):
+            self._load(model)
+        return True
+
     def on_leave(self, request_id: str) -> bool:
         """A waiting caller gives up; the load it waited for goes on. False: not waiting."""
-        if self.waiting.pop(request_id, None) is None:
+        waited = self.waiting.pop(request_id, None) or self.resuming.pop(request_id, None)
+        if waited is None:
             return False
         self._advance()
         return True
@@ -123,8 +153,8 @@ class Scheduler:
         """A load failed: everyone who waited for it is told."""
         self.loading.discard(model)
         self.unwanted.discard(model)
-        for request_id in [key for key, wanted in self.waiting.items() if wanted == model]:
-            del self.waiting[request_id]
+        for request_id in self.waiting_for(model):
+            self._forget(request_id)
             self.effects.refuse(request_id, error)
         self._advance()
 
@@ -151,15 +181,23 @@ class Scheduler:
             self._evict(model)
         return True
 
+    def _queue(self) -> dict[str, str]:
+        return {**self.resuming, **self.waiting}
+
+    def _forget(self, request_id: str) -> None:
+        self.waiting.pop(request_id, None)
+        self.resuming.pop(request_id, None)
+
     def _advance(self) -> None:
-        for request_id, model in list(self.waiting.items()):
+        for request_id, model in self._queue().items():
             held = self.resident.get(model)
             if held is not None:
-                if not (held.leaving or held.leave_when_idle) and held.leases < held.slots:
+                has_slot = not (held.leaving or held.leave_when_idle) and held.leases < held.slots
+                if has_slot and self.effects.may_grant(request_id, model):
                     held.leases += 1
                     self._tick += 1
                     held.last_used = self._tick
-                    del self.waiting[request_id]
+                    self._forget(request_id)
                     self.effects.grant(request_id, model)
             elif model not in self.loading and not self._make_room_for(model):
                 return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from orion.clock import Clock, MonotonicClock
+from orion.errors import SlowReaderError
 from orion.types import AUTO, Event, FinalEvent, new_request_id
 from orion.ui import view
 from orion.ui.conversation import (
@@ -20,6 +21,7 @@ from orion.ui.conversation import (
 )
 from orion.ui.live import Live, paced
 from orion.ui.note import chain_html, status_html
+from orion.ui.readers import Readers, attended
 from orion.ui.running import Running
 from orion.ui.texts import error_message, locale_of
 
@@ -38,8 +40,9 @@ class Chat:
     update of a property) and `settle` (what the browser keeps).
     """
 
-    def __init__(self, engine: Engine, clock: Clock | None = None) -> None:
+    def __init__(self, engine: Engine, readers: Readers, clock: Clock | None = None) -> None:
         self._engine = engine
+        self._readers = readers
         self._clock = clock or MonotonicClock()
         self._running = Running()
 
@@ -88,8 +91,14 @@ class Chat:
         )
         try:
             yield from self._tell(
-                events, before, asked["text"], _locale(request), chosen=agent != AUTO
+                attended(events, self._readers.here()),
+                before,
+                asked["text"],
+                _locale(request),
+                chosen=agent != AUTO,
             )
+        except SlowReaderError:
+            return
         finally:
             # Closing waits for the step under way; a cancel does not.
             self._engine.cancel(request_id)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from orion.types import ErrorEvent, FinalEvent
+from orion.types import ErrorEvent, FinalEvent, FinishReason
 
 STORAGE_KEY = "orion.conversation"
 STORAGE_SECRET = "orion"  # noqa: S105 - it hides nothing: the browser's own data, on its own disk
@@ -39,6 +39,7 @@ class TimingFacts(_Stored):
 
     guard_s: Seconds = 0.0
     route_s: Seconds = 0.0
+    failed_s: Seconds = 0.0
     queue_s: Seconds = 0.0
     load_s: Seconds = 0.0
     prefill_s: Seconds = 0.0
@@ -82,12 +83,24 @@ class Failure(_Stored):
 
 
 class Turn(_Stored):
-    """One question and what came of it."""
+    """One question and what came of it.
+
+    `part` is what there was of an answer that was stopped or failed: shown, but no answer,
+    so no later question brings it back to a model.
+    """
 
     question: Text
     answer: Text = ""
+    part: Text = ""
     facts: AnswerFacts | None = None
     failure: Failure | None = None
+
+    @property
+    def is_broken_off(self) -> bool:
+        """Whether it was stopped or failed."""
+        return self.failure is not None or (
+            self.facts is not None and self.facts.finish_reason == "cancelled"
+        )
 
 
 class Conversation(_Stored):
@@ -105,7 +118,7 @@ class Conversation(_Stored):
         return [
             {"role": role, "content": content}
             for turn in self.turns
-            if turn.answer
+            if turn.answer and not turn.is_broken_off
             for role, content in (("user", turn.question), ("assistant", turn.answer))
         ]
 
@@ -137,6 +150,8 @@ def finished(question: str, event: FinalEvent, *, chosen: bool) -> Turn:
     """The turn of an answer that ended well or was stopped."""
     answer = event.answer
     facts = AnswerFacts.model_validate({**answer.as_dict(), "chosen": chosen})
+    if answer.finish_reason is FinishReason.CANCELLED:
+        return Turn(question=abridged(question), part=answer.text, facts=facts)
     return Turn(question=abridged(question), answer=answer.text, facts=facts)
 
 
@@ -145,4 +160,4 @@ def failed(question: str, event: ErrorEvent, message: str) -> Turn:
     failure = Failure(
         code=event.error.code, message=message[:4_000], retryable=event.error.retryable
     )
-    return Turn(question=abridged(question), answer=event.text, failure=failure)
+    return Turn(question=abridged(question), part=event.text, failure=failure)

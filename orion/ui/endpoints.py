@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hmac
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -12,17 +11,20 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from orion.clock import MonotonicClock
-from orion.errors import InvalidQueryError, OrionError, UnauthorizedError
+from orion.errors import OrionError
 from orion.types import AUTO, ErrorEvent, new_request_id
+from orion.ui.admin import AdminEndpoints, checked_text
 from orion.ui.live import paced
+from orion.ui.readers import Readers, attended
 
 if TYPE_CHECKING:
     from orion.engine import Engine
+    from orion.types import Event
 
 
-def publish(engine: Engine) -> None:
+def publish(engine: Engine, readers: Readers) -> None:
     """Declare every endpoint; call inside the page's `Blocks`."""
-    made = Endpoints(engine)
+    made, admin = Endpoints(engine, readers), AdminEndpoints(engine)
     record, records = dict[str, Any], list[dict[str, Any]]
     for fn, returns, queued in (
         (made.chat, str, True),
@@ -32,8 +34,13 @@ def publish(engine: Engine) -> None:
         (made.agents, records, False),
         (made.status, record, False),
         (made.health, record, False),
-        (made.load, record, True),
-        (made.unload, record, True),
+        (admin.load, record, True),
+        (admin.unload, record, True),
+        (admin.reset_breakers, record, False),
+        (admin.force_open, record, False),
+        (admin.inject_fault, record, False),
+        (admin.faults, records, False),
+        (admin.clear_faults, record, False),
     ):
         gr.api(
             _published(fn, returns),
@@ -46,8 +53,9 @@ def publish(engine: Engine) -> None:
 class Endpoints:
     """What each endpoint does; every argument comes from outside and is checked by the engine."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, readers: Readers) -> None:
         self._engine = engine
+        self._readers = readers
         self._clock = MonotonicClock()
 
     def chat(
@@ -66,6 +74,7 @@ class Endpoints:
 
         Each value contains the one before; while the answer is awaited the same text may
         come again. The last value is the whole answer. An error names its code in brackets.
+        An answer that nobody fetches is given up.
 
         Args:
             message: What to answer.
@@ -109,6 +118,8 @@ class Endpoints:
         Every event has "type" and "request_id". Types: "state", "route", "progress" (at least
         every quarter of a second while waiting), "delta" (more text), and last either "final"
         (the answer with route, timings and usage) or "error" (code, message, partial text).
+        Where an agent fails before it said anything, the state "fallback" and a second "route"
+        tell which one takes over. A stream that nobody fetches is given up.
 
         Args:
             message: What to answer.
@@ -142,7 +153,7 @@ class Endpoints:
         Returns:
             {"cancelled": true} when it was running.
         """
-        return {"cancelled": self._engine.cancel(_text("request_id", request_id))}
+        return {"cancelled": self._engine.cancel(checked_text("request_id", request_id))}
 
     def route(self, message: str, history: list[dict[str, Any]] | None = None) -> dict[str, Any]:
         """Which agent would answer, how surely and why; nothing is generated.
@@ -180,54 +191,14 @@ class Endpoints:
         """
         return self._engine.health()
 
-    def load(self, name: str, token: str) -> dict[str, Any]:
-        """Bring a model into memory. Needs the admin token.
-
-        Args:
-            name: An agent id or a model id.
-            token: The value of ORION_ADMIN_TOKEN on the server.
-
-        Returns:
-            What is resident now.
-        """
-        self._check(token)
-        return self._engine.load(_text("name", name))
-
-    def unload(self, name: str, token: str) -> dict[str, Any]:
-        """Take a model out of memory. Needs the admin token.
-
-        Args:
-            name: An agent id or a model id.
-            token: The value of ORION_ADMIN_TOKEN on the server.
-
-        Returns:
-            "model" and "unloaded".
-        """
-        self._check(token)
-        return self._engine.unload(_text("name", name))
-
-    def _stream(self, message: str, *options: Any) -> Any:
+    def _stream(self, message: str, *options: Any) -> Generator[Event]:
         names = (
             "agent", "history", "system_prompt", "max_tokens", "temperature", "top_p", "seed",
             "session",
         )  # fmt: skip
         given = dict(zip(names, options, strict=True))
-        return self._engine.stream(message, **given, request_id=new_request_id())
-
-    def _check(self, token: object) -> None:
-        """Refuse unless `token` is the configured one, in a time that tells nothing."""
-        secret = self._engine.settings.admin_token
-        expected = secret.get_secret_value() if secret else ""
-        given = token if isinstance(token, str) else ""
-        same = hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode())
-        if not expected or not same:
-            raise UnauthorizedError
-
-
-def _text(field: str, value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise InvalidQueryError(field=field, reason="must be a text that is not empty")
-    return value.strip()
+        events = self._engine.stream(message, **given, request_id=new_request_id())
+        return attended(events, self._readers.here())
 
 
 def _published(fn: Callable[..., Any], returns: Any) -> Callable[..., Any]:

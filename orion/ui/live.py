@@ -45,8 +45,10 @@ class Live:
             case StateEvent():
                 self.states.append(event.state)
                 self.progress = None
+                return event.state is RequestState.FALLBACK
             case RouteEvent():
                 self.agent, self.model = event.route.agent, event.model
+                self.num_tokens = 0  # of the agent that answers, should one have failed before
             case ProgressEvent():
                 self.progress = event
             case DeltaEvent():
@@ -62,7 +64,7 @@ class Live:
 
 
 def paced(events: Iterator[Event], clock: Clock, *, pace_s: float = PACE_S) -> Iterator[Live]:
-    """`Live` after the first text and the end at once, and else at most every `pace_s`.
+    """`Live` after a fallback, the first text and the end at once, else at most every `pace_s`.
 
     The same object each time, changed in between. Yields as often as the engine's heartbeat
     when nothing comes, which is what lets a caller who left be noticed; closing it closes

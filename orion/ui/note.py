@@ -28,7 +28,7 @@ _LAST = (RequestState.SUCCESS, RequestState.ERROR, RequestState.CANCELLED)
 
 def headline(facts: AnswerFacts, locale: str) -> str:
     """One line: agent, model, runtime, tokens, speed, first text, and what was special."""
-    parts = [facts.agent, facts.model, facts.runtime]
+    parts = [_who(facts, locale), facts.model, facts.runtime]
     parts.append(say("note.tokens", locale, count=facts.usage.completion_tokens))
     if facts.timings.tokens_per_s:
         parts.append(say("note.rate", locale, rate=_rate(facts.timings.tokens_per_s)))
@@ -40,16 +40,20 @@ def headline(facts: AnswerFacts, locale: str) -> str:
         parts.append(say(f"note.{facts.finish_reason}", locale))
     if facts.cached:
         parts.append(say("note.cached", locale))
-    if facts.fallback_from:
-        parts.append(say("note.fallback", locale, agent=facts.fallback_from))
     return " · ".join(parts)
+
+
+def _who(facts: AnswerFacts, locale: str) -> str:
+    if not facts.fallback_from:
+        return facts.agent
+    return say("note.fallback", locale, agent=facts.agent, first=facts.fallback_from)
 
 
 def details(facts: AnswerFacts, locale: str) -> str:
     """Markdown list: where the time went, tokens, path."""
     times = [
         say(f"note.{name}", locale, seconds=format_seconds(value))
-        for name in ("guard", "route", "queue", "load", "prefill", "decode")
+        for name in ("guard", "route", "failed", "queue", "load", "prefill", "decode")
         if (value := getattr(facts.timings, f"{name}_s")) >= 0.0005  # noqa: PLR2004 - reads 0 ms
     ]
     times.append(say("note.total", locale, seconds=format_seconds(facts.timings.total_s)))
@@ -70,12 +74,17 @@ def details(facts: AnswerFacts, locale: str) -> str:
 
 
 def why(facts: AnswerFacts, locale: str) -> str:
-    """Second line: the router's reason with its confidence, or that the person chose."""
+    """Second line: the router's reason with its confidence, or that the person chose.
+
+    After a fallback it is about the agent that was to answer.
+    """
     if facts.chosen:
         reason = say("note.chosen", locale)
     else:
         percent = round(facts.route.confidence * 100)
         reason = f"{facts.route.reason} ({say('note.confidence', locale, percent=percent)})"
+    if facts.fallback_from:
+        return f"{say('note.first', locale, agent=facts.fallback_from)} {reason}"
     return f"{say('note.why', locale)} {reason}"
 
 
@@ -129,7 +138,11 @@ def _ahead(states: Sequence[RequestState]) -> list[RequestState]:
     """The usual states still to come."""
     if states and states[-1] in _LAST:
         return []
-    reached = [USUAL_PATH.index(state) for state in states if state in USUAL_PATH]
+    walked = list(states)
+    if RequestState.FALLBACK in walked:  # the agent that takes over is loaded, then answers
+        latest = len(walked) - walked[::-1].index(RequestState.FALLBACK)
+        walked = [RequestState.CACHE_LOOKUP, *walked[latest:]]
+    reached = [USUAL_PATH.index(state) for state in walked if state in USUAL_PATH]
     return list(USUAL_PATH[max(reached, default=-1) + 1 :])
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from orion.types import AUTO
 from orion.ui import view
@@ -16,6 +18,7 @@ from orion.ui.endpoints import publish
 from orion.ui.markdown import MATH_DELIMITERS
 from orion.ui.note import chain_html
 from orion.ui.options import translations
+from orion.ui.readers import Readers, ReaderWatch
 from orion.ui.texts import DEFAULT_LOCALE
 
 if TYPE_CHECKING:
@@ -30,7 +33,29 @@ HIDDEN = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 class Page(gr.Blocks):
-    """Blocks whose queue sleeps when there is nothing to do, and that keep inputs to themselves."""
+    """Blocks whose queue sleeps when there is nothing to do, and that keep inputs to themselves.
+
+    `readers` knows which of their results are being fetched.
+    """
+
+    def __init__(self, *, readers: Readers, **options: Any) -> None:
+        super().__init__(**options)
+        self.readers = readers
+
+    def launch(self, *args: Any, app_kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
+        """As `Blocks.launch`, with the connections watched."""
+        given = app_kwargs or {}
+        watch = Middleware(ReaderWatch, readers=self.readers)
+        watched = {**given, "middleware": [*given.get("middleware", ()), watch]}
+        return super().launch(*args, app_kwargs=watched, **options)
+
+    def close(self, verbose: bool = False, *, limit_s: float | None = None) -> None:
+        """As `Blocks.close`; connections that do not end within `limit_s` are cut."""
+        if limit_s is not None and self.is_running and self.server:
+            self.server.config.timeout_graceful_shutdown = limit_s
+            # It would report each connection that is cut, with a traceback.
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        super().close(verbose=verbose)
 
     async def preprocess_data(self, *args: Any, **kwargs: Any) -> Any:
         """As Gradio's; data of the wrong shape is a refusal with a code.
@@ -74,9 +99,11 @@ class Parts:
     timer: Any
 
 
-def build_page(engine: Engine) -> gr.Blocks:
+def build_page(engine: Engine) -> Page:
     """The page and the endpoints of `engine`; ready for `queue` and `launch`."""
+    readers = Readers(limit_s=engine.settings.deadline.reader_s)
     page = Page(
+        readers=readers,
         title="ORION",
         analytics_enabled=False,
         delete_cache=(CACHE_SWEEP_S, CACHE_SWEEP_S),
@@ -84,8 +111,8 @@ def build_page(engine: Engine) -> gr.Blocks:
     with page:
         parts = _layout(engine)
         # First: of two events with one name, the first keeps it.
-        publish(engine)
-        _wire(page, parts, Chat(engine))
+        publish(engine, readers)
+        _wire(page, parts, Chat(engine, readers))
     return page
 
 

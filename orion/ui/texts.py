@@ -60,14 +60,16 @@ ENGLISH = {
     "note.length": "cut at the token limit",
     "note.cancelled": "stopped",
     "note.cached": "from the cache",
-    "note.fallback": "in place of {agent}",
+    "note.fallback": "{agent}, in place of {first}",
     "note.why": "Why this agent:",
+    "note.first": "First choice {agent}:",
     "note.confidence": "confidence {percent} %",
     "note.chosen": "chosen by you",
     "note.time": "Time",
     "note.total": "{seconds} in all",
     "note.guard": "checks {seconds}",
     "note.route": "routing {seconds}",
+    "note.failed": "failed attempts {seconds}",
     "note.queue": "queue {seconds}",
     "note.load": "load {seconds}",
     "note.prefill": "reading {seconds}",
@@ -77,7 +79,7 @@ ENGLISH = {
     "note.completion": "{count} written",
     "note.path": "Path",
     "error.title": "Error",
-    "error.partial": "The text above is what had arrived before.",
+    "error.partial": "The text above is only a part: what had arrived before.",
     "error.retry": "You can send the message again.",
     "status.ready": "ready",
     "status.starting": "starting",
@@ -139,14 +141,16 @@ FRENCH = {
     "note.length": "coupé à la limite de jetons",
     "note.cancelled": "arrêté",
     "note.cached": "depuis le cache",
-    "note.fallback": "à la place de {agent}",
+    "note.fallback": "{agent}, à la place de {first}",
     "note.why": "Pourquoi cet agent :",
+    "note.first": "Premier choix {agent} :",
     "note.confidence": "confiance {percent} %",
     "note.chosen": "choisi par vous",
     "note.time": "Temps",
     "note.total": "{seconds} en tout",
     "note.guard": "contrôles {seconds}",
     "note.route": "routage {seconds}",
+    "note.failed": "essais manqués {seconds}",
     "note.queue": "attente {seconds}",
     "note.load": "chargement {seconds}",
     "note.prefill": "lecture {seconds}",
@@ -156,7 +160,7 @@ FRENCH = {
     "note.completion": "{count} écrits",
     "note.path": "Parcours",
     "error.title": "Erreur",
-    "error.partial": "Le texte ci-dessus est ce qui était déjà arrivé.",
+    "error.partial": "Le texte ci-dessus n'est qu'une partie : ce qui était déjà arrivé.",
     "error.retry": "Vous pouvez renvoyer le message.",
     "status.ready": "prêt",
     "status.starting": "démarrage",
@@ -187,8 +191,19 @@ FRENCH_ERRORS = {
     "shutting_down": "Le serveur s'arrête. Réessayez dans un instant.",
     "cancelled": "La requête a été annulée.",
     "deadline": "La réponse a pris plus de {limit_s} s (pendant : {phase}).",
+    "slow_reader": "La réponse n'a pas été lue à mesure qu'elle venait ; elle a été interrompue.",
+    "quarantined": (
+        "Ce message a mis fin plus d'une fois au processus qui le traitait : il est refusé "
+        "pendant {minutes} min. Modifiez le message et renvoyez-le."
+    ),
+    "faults_off": (
+        "Ce serveur ne provoque pas de pannes ; démarrez-le avec ORION_FAULTS=1 pour le permettre."
+    ),
     "not_servable": "{agent} ne peut pas être servi ici : {reason}.",
     "agent_unavailable": "{agent} ne peut pas répondre maintenant : {reason}.",
+    "circuit_open": (
+        "{agent} est en pause après des échecs ({cause}). Nouvel essai dans {retry_after_s:.0f} s."
+    ),
     "load_failed": "Le modèle {model} n'a pas pu être chargé : {reason}.",
     "weights_missing": "Le modèle {model} n'est pas sur cette machine ({file} manque). {hint}",
     "bad_weights": (
@@ -196,6 +211,9 @@ FRENCH_ERRORS = {
         "obtenu {got}. Il n'a pas été chargé ; téléchargez-le de nouveau."
     ),
     "generation_failed": "Le modèle a échoué pendant la réponse : {reason}.",
+    "out_of_memory": "Le modèle a manqué de mémoire pendant la réponse : {reason}.",
+    "empty_answer": "Le modèle {model} a donné une réponse vide.",
+    "worker_hung": "Le processus de {model} n'a pas réagi pendant {silent_s} s ; il a été arrêté.",
     "worker_died": "Le processus de {model} s'est arrêté sans prévenir (code {exit_code}).",
     "bad_registry": "{file} : {path} : {reason}",
     "home_not_writable": (
@@ -203,6 +221,9 @@ FRENCH_ERRORS = {
     ),
     "cannot_listen": "Impossible d'écouter sur {host}, port {port} : {reason}.",
     "port_taken": "Le port {port} de {host} est pris. Choisissez-en un autre avec --port.",
+    "breaker_config": "Le disjoncteur est mal réglé : `{field}` {reason}.",
+    "breaker_misuse": "Le disjoncteur {breaker} est mal employé : {reason}.",
+    "illegal_transition": "Le disjoncteur {breaker} ne peut pas passer de {source} à {target}.",
     "conversion_failed": "{source} n'a pas pu être converti : {reason}.",
 }
 """The templates of `orion.errors` by code; their facts are the same."""

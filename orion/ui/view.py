@@ -25,12 +25,11 @@ def messages(conversation: Conversation, locale: str) -> list[ChatMessage]:
 def turn_messages(turn: Turn, locale: str) -> list[ChatMessage]:
     """One settled turn."""
     made = [_message("user", shown(turn.question))]
-    if turn.answer:
-        made.append(_message("assistant", shown(turn.answer)))
+    text = turn.answer or turn.part
+    if text:
+        made.append(_message("assistant", shown(text)))
     if turn.failure:
-        made.append(
-            _message("assistant", failure_text(turn.failure, locale, partial=bool(turn.answer)))
-        )
+        made.append(_message("assistant", failure_text(turn.failure, locale, partial=bool(text))))
     if turn.facts:
         title = f"{plain(headline(turn.facts, locale))}\n{plain(why(turn.facts, locale))}"
         made.append(_note(title, details(turn.facts, locale), status="done"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from orion.protocol import Frame, Heartbeat
+from orion.protocol import Frame
 
 OnFrame = Callable[[str, Frame], None]
 """Called with the worker's id and a frame, from the worker's reader thread."""
@@ -26,15 +26,14 @@ class Worker(Protocol):
     def pid(self) -> int | None:
         """Process id; None when it is no process of its own."""
 
-    @property
-    def heartbeat(self) -> Heartbeat | None:
-        """The last one, if any came."""
-
     def send(self, frame: Frame) -> None:
         """Queue a frame for the worker; lost when it is gone."""
 
     def close(self) -> None:
         """Close the pipe: the worker ends by itself."""
+
+    def terminate(self) -> None:
+        """Ask the system to end it: SIGTERM, which native code does not notice."""
 
     def kill(self) -> None:
         """End it now, whatever it does."""

@@ -6,7 +6,7 @@ import queue
 import threading
 from typing import TYPE_CHECKING
 
-from orion.protocol import Exit, Heartbeat
+from orion.protocol import Exit
 from orion.runtime.child import make_runtime
 from orion.runtime.loop import WorkerLoop
 
@@ -27,7 +27,6 @@ class InProcessWorker:
     def __init__(self, worker_id: str, runtime: str, on_frame: OnFrame, on_exit: OnExit) -> None:
         self.id = worker_id
         self.pid: int | None = None
-        self.heartbeat: Heartbeat | None = None
         self._on_frame = on_frame
         self._on_exit = on_exit
         self._inbox: queue.SimpleQueue[Frame] = queue.SimpleQueue()
@@ -42,6 +41,10 @@ class InProcessWorker:
         """Ask the loop to end."""
         self._inbox.put(Exit())
 
+    def terminate(self) -> None:
+        """The same as `close`."""
+        self._inbox.put(Exit())
+
     def kill(self) -> None:
         """The same as `close`."""
         self._inbox.put(Exit())
@@ -51,10 +54,7 @@ class InProcessWorker:
             yield self._inbox.get()
 
     def _receive(self, frame: Frame) -> None:
-        if isinstance(frame, Heartbeat):
-            self.heartbeat = frame
-        else:
-            self._on_frame(self.id, frame)
+        self._on_frame(self.id, frame)
 
     def _run(self) -> None:
         try:

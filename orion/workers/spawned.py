@@ -11,10 +11,12 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from orion.protocol import FrameDecoder, FrameError, Heartbeat, encode
+from orion.protocol import FrameDecoder, FrameError, encode
 from orion.settings import PACKAGE_ROOT, worker_environment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orion.protocol import Frame
     from orion.workers.base import OnExit, OnFrame
 
@@ -38,22 +40,18 @@ class SpawnedWorker:
         self._on_frame = on_frame
         self._on_exit = on_exit
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self.heartbeat: Heartbeat | None = None
-        child_read, self._write_fd = os.pipe()
-        self._read_fd, child_write = os.pipe()
-        try:
+        with contextlib.ExitStack() as undo:  # nothing is left open, or running, half made
+            child_read, self._write_fd = _pipe(undo)
+            self._read_fd, child_write = _pipe(undo)
             self._process = _start(runtime, child_read, child_write)
-        except OSError:
-            os.close(self._write_fd)
-            os.close(self._read_fd)
-            raise
-        finally:
+            undo.callback(self._process.wait)
+            undo.callback(self._process.kill)
+            threads = [self._thread(self._read), self._thread(self._write)]
+            undo.pop_all()
             os.close(child_read)
             os.close(child_write)
-        for target in (self._read, self._write):
-            threading.Thread(
-                target=target, name=f"orion-{worker_id}-{target.__name__}", daemon=True
-            ).start()
+        for thread in threads:
+            thread.start()
 
     @property
     def pid(self) -> int | None:
@@ -68,10 +66,20 @@ class SpawnedWorker:
         """Close our end; the child sees the end of its input and leaves."""
         self._outbox.put(None)
 
+    def terminate(self) -> None:
+        """SIGTERM; a stopped process takes no notice until it goes on."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+
     def kill(self) -> None:
         """SIGKILL; the reader thread reaps."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
+
+    def _thread(self, target: Callable[[], None]) -> threading.Thread:
+        return threading.Thread(
+            target=target, name=f"orion-{self.id}-{target.__name__}", daemon=True
+        )
 
     def _write(self) -> None:
         try:
@@ -115,10 +123,7 @@ class SpawnedWorker:
         """Hand on the frames in `data`; False once the child cannot be trusted."""
         try:
             for frame in decoder.feed(data):
-                if isinstance(frame, Heartbeat):
-                    self.heartbeat = frame
-                else:
-                    self._on_frame(self.id, frame)
+                self._on_frame(self.id, frame)
         except FrameError:
             self.kill()
             return False
@@ -130,6 +135,14 @@ class SpawnedWorker:
         except subprocess.TimeoutExpired:
             self.kill()
             return self._process.wait()
+
+
+def _pipe(undo: contextlib.ExitStack) -> tuple[int, int]:
+    """A pipe that is closed if what follows fails."""
+    read_fd, write_fd = os.pipe()
+    undo.callback(os.close, read_fd)
+    undo.callback(os.close, write_fd)
+    return read_fd, write_fd
 
 
 def _rest(fd: int) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -22,6 +24,16 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 Connect = Callable[[str], Client]
 LONG = "tokens=100000 delay=0.01"
 SILENT = "prefill=30"
+ASKING = """
+import sys, time
+from gradio_client import Client
+
+job = Client(sys.argv[1], verbose=False).submit(sys.argv[2], api_name="/chat")
+while len(job.outputs()) < 5:
+    time.sleep(0.01)
+print("reading", flush=True)
+time.sleep(600)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +173,67 @@ class TestLeaving:
             assert wait_for(lambda: in_flight(shared_engine) == 0, limit_s=3)
             assert time.monotonic() - began_s < 0.6
 
+    def test_a_client_that_is_killed_ends_the_request(
+        self, shared_engine: Engine, shared_url: str
+    ) -> None:
+        """`gradio_client` in a process of its own, ended from outside in mid-answer."""
+        child = subprocess.Popen(
+            [sys.executable, "-c", ASKING, shared_url, LONG], stdout=subprocess.PIPE, text=True
+        )
+        assert child.stdout
+        assert child.stdout.readline() == "reading\n"
+        assert in_flight(shared_engine) == 1
+
+        child.kill()
+        began_s = time.monotonic()
+
+        assert wait_for(lambda: in_flight(shared_engine) == 0, limit_s=3)
+        assert time.monotonic() - began_s < 0.6
+        child.wait(10)
+        child.stdout.close()
+
+
+class TestUnread:
+    """Calls whose result nobody fetches, with one second of patience."""
+
+    @pytest.fixture
+    def impatient(self, make_fake_engine: MakeEngine) -> Engine:
+        """An engine whose readers have one second."""
+        return make_fake_engine(deadline={"reader_s": 1.0}, worker={"slots": 2, "spares": 0})
+
+    @pytest.mark.parametrize("name", ["chat", "chat_events"])
+    def test_an_answer_nobody_fetches_is_given_up(
+        self, impatient: Engine, serve: Serve, name: str
+    ) -> None:
+        """It counts as cancelled, its places are free again, and a late reader is told."""
+        url = f"{serve(impatient)}/gradio_api/call/{name}"
+        body = {"data": [LONG, "auto", *[None] * 7]}
+        with httpx.Client(timeout=30) as http:
+            calls = [http.post(url, json=body).json()["event_id"] for _ in range(5)]
+            assert wait_for(lambda: in_flight(impatient) == 5)
+
+            assert wait_for(lambda: in_flight(impatient) == 0)
+
+            assert "[slow_reader]" in http.get(f"{url}/{calls[0]}").text
+        rendered = impatient.metrics.render().decode()
+        assert 'outcome="cancelled"} 5.0' in rendered
+        assert "slow_reader" not in rendered
+
+    @pytest.mark.parametrize("own_session", [False, True])
+    def test_an_answer_that_is_read_goes_on(
+        self, impatient: Engine, serve: Serve, own_session: bool
+    ) -> None:
+        """By whichever name its reader came."""
+        url = f"{serve(impatient)}/gradio_api/call/chat"
+        body = {"data": ["tokens=40 delay=0.05", "auto", *[None] * 7]}
+        named = {"session_hash": "mine"} if own_session else {}
+        with httpx.Client(timeout=30) as http:
+            event = http.post(url, json={**body, **named}).json()["event_id"]
+            said = http.get(f"{url}/{event}").text
+
+        assert said.rstrip().endswith('t38 t39 "]')
+        assert "event: complete" in said
+
 
 class TestQueue:
     def test_gradio_never_queues_before_the_engine_does(
@@ -207,7 +280,8 @@ class TestLooking:
 
         assert set(named) == {
             "/chat", "/chat_events", "/route", "/agents", "/status", "/health", "/cancel", "/load",
-            "/unload",
+            "/unload", "/reset_breakers", "/force_open", "/inject_fault", "/faults",
+            "/clear_faults",
         }  # fmt: skip
         for name, endpoint in named.items():
             assert len(endpoint["description"]) > 40, name
@@ -250,3 +324,44 @@ class TestAdmin:
         assert refusal(api, "/load", "nobody", ADMIN_TOKEN).endswith("[unknown_agent]")
         assert refusal(api, "/load", 7, ADMIN_TOKEN).endswith("[invalid_query]")
         assert refusal(api, "/cancel", None).endswith("[invalid_query]")
+
+    def test_breakers_are_opened_and_reset(self, api: Client) -> None:
+        """By agent; the refusal names its code, and afterwards the agent answers again."""
+        opened = api.predict("creative-agent", ADMIN_TOKEN, api_name="/force_open")
+        breakers = {one["name"]: one for one in api.predict(api_name="/status")["breakers"]}
+        other = api.submit("hi", agent="creative-agent", api_name="/chat_events").result()
+        reset = api.predict(ADMIN_TOKEN, "creative-agent", api_name="/reset_breakers")
+        again = api.submit("hi", agent="creative-agent", api_name="/chat_events").result()
+
+        assert opened == {"opened": ["generate:creative-agent"]}
+        assert breakers["generate:creative-agent"]["state"] == "open"
+        assert (other["type"], other["fallback_from"]) == ("final", "creative-agent")
+        assert other["agent"] != "creative-agent"
+        assert "fallback" in other["states"]
+        assert reset == {"reset": ["generate:creative-agent"]}
+        assert (again["agent"], again["fallback_from"]) == ("creative-agent", None)
+
+    def test_faults_need_a_server_that_allows_them(self, api: Client) -> None:
+        """And the token."""
+        fault = ("code-agent", "fail")
+
+        assert refusal(api, "/inject_fault", *fault, ADMIN_TOKEN).endswith("[faults_off]")
+        assert refusal(api, "/inject_fault", *fault, "x").endswith("[unauthorized]")
+        assert refusal(api, "/faults", "x").endswith("[unauthorized]")
+        assert refusal(api, "/reset_breakers", "x").endswith("[unauthorized]")
+        assert refusal(api, "/force_open", "nobody", ADMIN_TOKEN).endswith("[unknown_agent]")
+
+    def test_faults_are_noted_listed_and_cleared(
+        self, make_fake_engine: MakeEngine, serve: Serve, client: Connect
+    ) -> None:
+        """Until they strike."""
+        api = client(serve(make_fake_engine(faults=True)))
+
+        noted = api.predict("code-agent", "slow", ADMIN_TOKEN, times=3, api_name="/inject_fault")
+
+        assert (noted["kind"], noted["where"], noted["times"]) == ("slow", "generate", 3)
+        assert api.predict(ADMIN_TOKEN, api_name="/faults") == [noted]
+        assert api.predict(ADMIN_TOKEN, api_name="/clear_faults") == {"cleared": 1}
+        assert api.predict(ADMIN_TOKEN, api_name="/faults") == []
+        for wrong in (("code-agent", "explode"), ("nobody", "fail")):
+            assert refusal(api, "/inject_fault", *wrong, ADMIN_TOKEN).endswith("[invalid_query]")

@@ -116,6 +116,47 @@ class TestStreaming:
 
         assert wait_for(lambda: shared_engine.stats()["requests"]["in_flight"] == 0)
 
+    def test_a_stopped_answer_is_shown_after_a_reload_and_never_sent_again(
+        self, shared_engine: Engine, url: str, open_tab: OpenTab
+    ) -> None:
+        """It stays readable, marked as stopped; the next question goes without it."""
+        tab = open_tab(url)
+        tab.ask("tokens=5000 delay=0.01")
+        tab.page.wait_for_function(
+            "document.querySelector('#chat .bot .message-content')?.innerText.includes('t9 ')"
+        )
+        tab.page.click("#stop")
+        tab.answered(1)
+
+        tab.page.reload()
+        tab.answered(1)
+        tab.ask("and now")
+        tab.answered(2)
+
+        first, second = tab.notes()
+        assert tab.bubbles()[0].startswith("t0 t1 t2")
+        assert first.split("\n")[0].endswith("stopped")
+        prompt = shared_engine.registry.agent("conversation-agent").prompt_for("en")
+        words = len(prompt.split()) + len(["and", "now"])
+        tab.page.click("#chat .thought-group >> nth=1")
+        assert f"{words} read" in tab.page.inner_text("#chat")
+        assert second.startswith("conversation-agent")
+
+    def test_a_new_chat_ends_the_request(
+        self, shared_engine: Engine, url: str, open_tab: OpenTab
+    ) -> None:
+        """And nothing of it comes back."""
+        tab = open_tab(url)
+        tab.ask("tokens=5000 delay=0.01")
+        assert wait_for(lambda: shared_engine.stats()["requests"]["in_flight"] == 1)
+
+        tab.page.click("#new")
+
+        assert wait_for(lambda: shared_engine.stats()["requests"]["in_flight"] == 0)
+        tab.page.reload()
+        tab.page.wait_for_selector("#chat .example")
+        assert tab.bubbles() == []
+
 
 class TestText:
     @pytest.mark.parametrize(
@@ -191,6 +232,7 @@ class TestErrors:
 
         assert "t19" in said[0]
         assert "generation_failed" in said[-1]
+        assert "only a part" in said[-1]
         assert "Traceback" not in tab.page.inner_text("body")
         tab.page.wait_for_selector("#send")
         tab.ask("hello")
@@ -208,6 +250,44 @@ class TestErrors:
 
         assert WorkerDiedError.code in tab.bubbles()[-1]
         assert tab.bubbles()[-1].startswith("Erreur")
+
+    @pytest.mark.parametrize(
+        ("locale", "words", "state"),
+        [
+            ("en-US", "in place of code-agent", "fallback"),
+            ("fr-FR", "à la place de code-agent", "repli"),
+        ],
+    )
+    def test_a_fallback_is_told_under_the_answer_and_in_the_chain(
+        self,
+        make_fake_engine: MakeEngine,
+        serve: Serve,
+        open_tab: OpenTab,
+        *,
+        locale: str,
+        words: str,
+        state: str,
+    ) -> None:
+        """Who answered in place of whom, in the reader's language; also after a reload."""
+        engine = make_fake_engine()
+        engine.force_open("code-agent")
+        tab = open_tab(serve(engine), locale=locale)
+        tab.page.click("#agent input")
+        tab.page.click("#agent [role=option]:has-text('code-agent')")
+
+        tab.ask("hello")
+        tab.answered(1)
+
+        notes = tab.notes()
+        assert words in notes[0].split("\n")[0].split(" · ")[0]
+        assert tab.bubbles() == ["echo: hello"]
+        walked = tab.page.inner_text("#chain").replace("\n", " ")
+        assert state in walked
+        assert tab.page.get_attribute("#chain li[aria-current]", "data-state") == "success"
+        tab.page.reload()
+        tab.answered(1)
+        assert tab.notes() == notes
+        assert tab.complaints == []
 
     def test_a_megabyte_is_refused_politely(self, url: str, open_tab: OpenTab) -> None:
         """With the limit, and without keeping it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -59,6 +59,7 @@ class ScriptedEngine:
         self.log = structlog.get_logger()
         self.calls: list[Call] = []
         self.cancelled: list[str] = []
+        self.asked: list[tuple[str, Any]] = []
         self.entered = threading.Semaphore(0)
         self.closed = threading.Event()
         self.ready: dict[str, Any] = {"status": "ready", "ready": True, "reasons": []}
@@ -78,6 +79,34 @@ class ScriptedEngine:
 
     def health(self) -> dict[str, Any]:
         return self.ready
+
+    def load(self, name: str) -> dict[str, Any]:
+        return self._asked("load", name, {"resident": True})
+
+    def unload(self, name: str) -> dict[str, Any]:
+        return self._asked("unload", name, {"unloaded": True})
+
+    def reset_breakers(self, name: str | None = None) -> list[str]:
+        return self._asked("reset_breakers", name, ["generate:code-agent"])
+
+    def force_open(self, name: str) -> list[str]:
+        return self._asked("force_open", name, ["generate:code-agent"])
+
+    def inject_fault(
+        self, agent: str, kind: str, *, where: str = "generate", times: int = 1
+    ) -> dict[str, Any]:
+        fault = {"target": agent, "kind": kind, "where": where, "times": times}
+        return self._asked("inject_fault", fault, fault)
+
+    def faults(self) -> list[dict[str, Any]]:
+        return self._asked("faults", None, [])
+
+    def clear_faults(self) -> int:
+        return self._asked("clear_faults", None, 2)
+
+    def _asked(self, name: str, given: Any, answer: Any) -> Any:
+        self.asked.append((name, given))
+        return answer
 
 
 class ScriptedMetrics:
@@ -99,7 +128,13 @@ def delta(call: Call, text: str) -> DeltaEvent:
     return DeltaEvent(request_id=call.request_id, text=text, num_tokens=1)
 
 
-def final(call: Call, text: str, finish: FinishReason = FinishReason.STOP) -> FinalEvent:
+def state(call: Call, name: RequestState) -> StateEvent:
+    return StateEvent(request_id=call.request_id, state=name, elapsed_s=0.001)
+
+
+def final(
+    call: Call, text: str, finish: FinishReason = FinishReason.STOP, **changes: Any
+) -> FinalEvent:
     answer = Answer(
         request_id=call.request_id,
         text=text,
@@ -112,7 +147,7 @@ def final(call: Call, text: str, finish: FinishReason = FinishReason.STOP) -> Fi
         usage=Usage(prompt_tokens=7, cached_tokens=2, completion_tokens=5),
         states=STATES,
     )
-    return FinalEvent(request_id=call.request_id, answer=answer)
+    return FinalEvent(request_id=call.request_id, answer=replace(answer, **changes))
 
 
 def failed(call: Call, error: OrionError, text: str = "") -> ErrorEvent:
@@ -151,6 +186,32 @@ def failing(error: OrionError, *, after: str = "") -> Script:
         if after:
             yield delta(call, after)
         yield failed(call, error, after)
+
+    return script
+
+
+def falling_back(first: str, second: str, text: str, *, model: str = "other-model") -> Script:
+    """`first` fails before it says anything, and `second` answers with `model`."""
+
+    def script(call: Call) -> Iterator[Event]:
+        walked = []
+        for agent in (first, second):
+            begun = [RequestState.LOADING_AGENT, RequestState.INFERENCING]
+            yield RouteEvent(
+                request_id=call.request_id,
+                route=route_of(agent),
+                model=MODEL if agent == first else model,
+            )
+            walked += [*begun, *([RequestState.FALLBACK] if agent == first else [])]
+            for name in walked[-3:] if agent == first else begun:
+                yield state(call, name)
+        yield delta(call, text)
+        yield state(call, RequestState.SUCCESS)
+        path = tuple(str(name) for name in [*walked, RequestState.SUCCESS])
+        yield final(
+            call, text, agent=second, model=model, fallback_from=first, states=path,
+            route=route_of(first),
+        )  # fmt: skip
 
     return script
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from orion.breakers import BreakerConfig, Breakers
 from orion.clock import ManualClock
 from orion.dispatcher import (
+    Attempt,
     Dispatcher,
     DispatcherLimits,
     Ended,
@@ -16,6 +18,7 @@ from orion.dispatcher import (
 )
 from orion.errors import WeightsMissingError
 from orion.protocol import Done, Generate, Load
+from orion.workers import Pulse
 from tests.fakes.worker import FakeWorker, Works
 
 LIMIT_S = 10.0
@@ -52,6 +55,9 @@ class Hall:
         self.clock = ManualClock(1000.0)
         self.works = Works()
         self.log = ListLog()
+        self.pulses: dict[int, Pulse] = {}
+        self.rules = BreakerConfig(jitter=0.0)
+        self.breakers = Breakers(clock=self.clock, log=self.log)
         limits: dict[str, Any] = {
             "places": 1,
             "queue_max": 2,
@@ -66,6 +72,8 @@ class Hall:
             plan=plan,
             start_worker=self.works,
             clock=self.clock,
+            breaker_for=lambda kind, target: self.breakers.get(f"{kind}:{target}", self.rules),
+            read_pulse=self.pulses.get,
             log=self.log,
         )
         self.asked = 0
@@ -81,7 +89,7 @@ class Hall:
         self.asked += 1
         name = f"r{self.asked}"
         generate = Generate(request_id=name, messages=[["user", "x"]], sampling={})
-        ticket = Ticket(request_id=name, model=model, generate=None if resident_only else generate)
+        ticket = ticket_of(name, model, None if resident_only else generate)
         self.dispatcher.submit(ticket)
         self.settle()
         return ticket
@@ -117,6 +125,13 @@ class Hall:
         self.works.close()
         closer.join(LIMIT_S)
         assert not closer.is_alive()
+        self.breakers.close()
+
+
+def ticket_of(name: str, model: str, generate: Generate | None = None, **more: Any) -> Ticket:
+    """A request with one agent to try."""
+    attempt = Attempt(model=model, generate=generate, agent="agent", breaker="agent")
+    return Ticket(request_id=name, attempts=(attempt,), **more)
 
 
 def heard(ticket: Ticket) -> list[Any]:
@@ -138,9 +153,14 @@ def error_of(ticket: Ticket) -> Any:
     return last.error
 
 
-def done(request_id: str) -> Done:
+def job(ticket: Ticket | str) -> str:
+    """What the worker calls the attempt under way."""
+    return f"{ticket}.0" if isinstance(ticket, str) else f"{ticket.request_id}.{ticket.index}"
+
+
+def done(ticket: Ticket | str) -> Done:
     return Done(
-        request_id=request_id,
+        request_id=job(ticket),
         finish_reason="stop",
         prompt_tokens=1,
         cached_tokens=0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from orion.protocol import Exit, Frame, Heartbeat, Load, Loaded, Ready
+from orion.protocol import Exit, Frame, Load, Loaded, Ready
 
 if TYPE_CHECKING:
     from orion.workers import OnExit, OnFrame
@@ -20,7 +20,7 @@ class FakeWorker:
         self.id = worker_id
         self.runtime = runtime
         self.pid: int | None = None
-        self.heartbeat: Heartbeat | None = None
+        self.terminated = threading.Event()
         self.sent: list[Frame] = []
         self.polite = polite
         self.killed = threading.Event()
@@ -36,6 +36,11 @@ class FakeWorker:
 
     def close(self) -> None:
         self.closed.set()
+
+    def terminate(self) -> None:
+        self.terminated.set()
+        if self.polite:
+            self.exit(-15)
 
     def kill(self) -> None:
         self.killed.set()

@@ -25,11 +25,12 @@ from tests.process.test_worker_process import is_gone, wait_for
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
 
+LONG_TEXT = "tokens=100000 delay=0.01"
 LONG = {
     "model": "auto",
     "stream": True,
     "max_tokens": 4096,
-    "messages": [{"role": "user", "content": "tokens=100000 delay=0.01"}],
+    "messages": [{"role": "user", "content": LONG_TEXT}],
 }
 
 
@@ -86,14 +87,31 @@ class App:
         """Ids of every process below this one."""
         return [child.pid for child in psutil.Process(self.process.pid).children(recursive=True)]
 
-    def stream(self) -> Any:
-        """An open, very long answer, with its first bytes read."""
+    def running(self) -> int:
+        """Requests that are being answered."""
+        with urllib.request.urlopen(self.url("/metrics"), timeout=5) as metrics:
+            lines = metrics.read().decode().splitlines()
+        found = next(line for line in lines if line.startswith("orion_requests_running "))
+        return int(float(found.split()[-1]))
+
+    def open(self, path: str, value: Any) -> Any:
+        """The answer to `value` posted to `path`, not read yet."""
         request = urllib.request.Request(
-            self.url("/v1/chat/completions"),
-            data=json.dumps(LONG).encode(),
+            self.url(path),
+            data=json.dumps(value).encode(),
             headers={"Content-Type": "application/json"},
         )
-        answer = urllib.request.urlopen(request, timeout=30)
+        return urllib.request.urlopen(request, timeout=30)
+
+    def post(self, path: str, value: Any) -> Any:
+        """The JSON that answers `value` posted to `path`."""
+        with self.open(path, value) as answer:
+            return json.loads(answer.read())
+
+    def stream(self, text: str = LONG_TEXT) -> Any:
+        """An open answer, very long by default, with its first bytes read."""
+        messages = [{"role": "user", "content": text}]
+        answer = self.open("/v1/chat/completions", {**LONG, "messages": messages})
         assert answer.readline().startswith(b"data: ")
         return answer
 
@@ -125,7 +143,7 @@ class TestStopping:
         self, tmp_path: Path, number: signal.Signals
     ) -> None:
         """Exit status 0, the answer under way is told why, no child, no temporary file."""
-        app = App(tmp_path, ORION_DEADLINE__GRACE_S="0.3")
+        app = App(tmp_path, ORION_GRACE_S="0.3")
         assert app.ready(), app.errors
         stream = app.stream()
         children = app.children()
@@ -137,28 +155,81 @@ class TestStopping:
         assert app.end() == 0, app.errors
         assert "shutting_down" in rest
         assert all(is_gone(pid) for pid in children)
-        assert [str(path) for path in app.temporary.rglob("*") if path.is_file()] == []
+        assert list(app.temporary.rglob("*")) == []
         assert "Traceback" not in "".join(app.errors)
 
+    def test_an_answer_under_way_is_finished(self, tmp_path: Path) -> None:
+        """Within the grace nothing is cut off."""
+        app = App(tmp_path, ORION_GRACE_S="20")
+        assert app.ready(), app.errors
+        stream = app.stream("tokens=150 delay=0.01")
+
+        app.process.terminate()
+        rest = stream.read().decode()
+
+        assert rest.rstrip().endswith("data: [DONE]")
+        assert "t149 " in rest
+        assert app.end() == 0
+
+    def test_who_never_leaves_does_not_hold_it_up(self, tmp_path: Path) -> None:
+        """Idle, half said, reading nothing, or a page that stays open: all are cut."""
+        app = App(tmp_path, ORION_GRACE_S="0.3")
+        assert app.ready(), app.errors
+        idle, half, deaf = (socket.create_connection(("127.0.0.1", app.port)) for _ in range(3))
+        idle.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        half.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+        body = json.dumps(LONG).encode()
+        head = (
+            f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        deaf.sendall(head.encode() + body)
+        page = urllib.request.urlopen(app.url("/gradio_api/heartbeat/page"), timeout=30)
+        results = urllib.request.urlopen(
+            app.url("/gradio_api/queue/data?session_hash=unknown"), timeout=30
+        )
+        assert page.readline()
+        assert wait_for(lambda: app.running() == 1)
+
+        app.process.terminate()
+        began_s = time.monotonic()
+
+        assert app.end() == 0, app.errors
+        assert time.monotonic() - began_s < 4.0
+        assert "Traceback" not in "".join(app.errors)
+        for connection in (idle, half, deaf, page, results):
+            connection.close()
+
     def test_new_requests_are_refused_while_it_stops(self, tmp_path: Path) -> None:
-        """Within the grace a new question gets 503 with its code, or no connection."""
-        app = App(tmp_path, ORION_DEADLINE__GRACE_S="2")
+        """Within the grace a new question gets 503 with its code, the probe says why."""
+        app = App(tmp_path, ORION_GRACE_S="5")
         assert app.ready(), app.errors
         stream = app.stream()
 
         app.process.terminate()
         assert wait_for(lambda: app.get("/readyz") is None)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(app.url("/readyz"), timeout=5)
+        probe = json.loads(refused.value.read())
         request = urllib.request.Request(
             app.url("/v1/chat/completions"), data=json.dumps({**LONG, "stream": False}).encode()
         )
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
-                status, body = answer.status, answer.read()
+                status, body, after = answer.status, answer.read(), None
         except urllib.error.HTTPError as error:
-            status, body = error.code, error.read()
+            status, body, after = error.code, error.read(), error.headers["Retry-After"]
+        event = app.post("/gradio_api/call/chat", {"data": ["hello", "auto", *[None] * 7]})
+        with urllib.request.urlopen(
+            app.url(f"/gradio_api/call/chat/{event['event_id']}"), timeout=10
+        ) as answer:
+            said = answer.read().decode()
         stream.close()
 
+        assert (refused.value.code, probe["status"]) == (503, "draining")
+        assert refused.value.headers["Retry-After"]
         assert status == 503
+        assert int(after) >= 1
+        assert "[shutting_down]" in said
         assert json.loads(body)["error"]["code"] == "shutting_down"
         assert app.end() == 0
 
@@ -175,6 +246,7 @@ class TestStopping:
         assert app.end() == 128 + signal.SIGTERM
         assert time.monotonic() - began_s < 2.0
         assert wait_for(lambda: all(is_gone(pid) for pid in children), limit_s=2.0)
+        assert list(app.temporary.rglob("*")) == []
         stream.close()
 
     def test_children_go_when_the_app_is_killed(self, app: App) -> None:
@@ -241,14 +313,8 @@ class TestStarting:
 
     def test_data_of_the_wrong_shape_is_refused_and_not_logged(self, app: App) -> None:
         """A call with too few inputs: a code for the caller, nothing of it in the log."""
-        body = json.dumps({"data": [{"path": "my secret question", "meta": 1}]}).encode()
-        request = urllib.request.Request(
-            app.url("/gradio_api/call/chat"),
-            data=body,
-            headers={"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            event = json.loads(answer.read())["event_id"]
+        data = {"data": [{"path": "my secret question", "meta": 1}]}
+        event = app.post("/gradio_api/call/chat", data)["event_id"]
         with urllib.request.urlopen(app.url(f"/gradio_api/call/chat/{event}"), timeout=20) as said:
             text = said.read().decode()
 

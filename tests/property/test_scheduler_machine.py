@@ -33,7 +33,8 @@ class World(RuleBasedStateMachine):
         self.leases: dict[str, list[str]] = {}
         self.slots: dict[str, int] = {}
         self.outcome: dict[str, str] = {}
-        self.order: list[str] = []
+        self.resumed: set[str] = set()
+        self.shy: set[str] = set()
         self.asked = 0
 
     # What the scheduler causes.
@@ -42,11 +43,15 @@ class World(RuleBasedStateMachine):
         assert self.outcome[request_id] == "waiting", "granted or refused before"
         assert model in self.leases, "granted on a model that is not resident"
         assert model not in self.leaving | self.unwanted, "granted on a model that leaves"
+        assert self.may_grant(request_id, model), "granted beside one it may not run beside"
         for earlier, wanted in self.scheduler.waiting.items():
-            if int(earlier[1:]) < int(request_id[1:]):
+            if request_id not in self.resumed and int(earlier[1:]) < int(request_id[1:]):
                 assert wanted in self.leases.keys() | self.loading, "overtook who needs its place"
         self.outcome[request_id] = "granted"
         self.leases[model].append(request_id)
+
+    def may_grant(self, request_id: str, model: str) -> bool:
+        return request_id not in self.shy or not self.shy & set(self.leases[model])
 
     def refuse(self, request_id: str, error: OrionError) -> None:
         assert self.outcome[request_id] == "waiting", "granted or refused before"
@@ -64,21 +69,23 @@ class World(RuleBasedStateMachine):
 
     # What happens to it.
 
-    @rule(model=MODELS)
-    def a_request_comes(self, model: str) -> None:
+    @rule(model=MODELS, is_shy=st.booleans())
+    def a_request_comes(self, model: str, is_shy: bool) -> None:
         self.asked += 1
         request_id = f"r{self.asked}"
         self.outcome[request_id] = "waiting"
-        full = self.scheduler.running + len(self.scheduler.waiting) >= (
+        self.shy |= {request_id} if is_shy else set()
+        waiting = len(self.scheduler.waiting) + len(self.scheduler.resuming)
+        full = self.scheduler.running + waiting >= (
             self.scheduler.capacity + self.scheduler.queue_max
         )
         self.scheduler.on_request(request_id, model)
         assert (self.outcome[request_id] == "refused") == full
 
-    @precondition(lambda self: self.scheduler.waiting)
+    @precondition(lambda self: self._queue())
     @rule(data=st.data())
     def someone_gives_up(self, data: st.DataObject) -> None:
-        request_id = data.draw(st.sampled_from(sorted(self.scheduler.waiting)))
+        request_id = data.draw(st.sampled_from(sorted(self._queue())))
         self.outcome[request_id] = "left"
         assert self.scheduler.on_leave(request_id)
 
@@ -89,6 +96,21 @@ class World(RuleBasedStateMachine):
         model = data.draw(st.sampled_from(busy))
         self.leases[model].pop()
         self.scheduler.on_release(model)
+
+    @precondition(lambda self: any(self.leases.values()))
+    @rule(data=st.data(), new=MODELS)
+    def an_answer_fails_and_goes_on_elsewhere(self, data: st.DataObject, new: str) -> None:
+        busy = sorted(model for model, leases in self.leases.items() if leases)
+        old = data.draw(st.sampled_from(busy))
+        request_id = self.leases[old].pop()
+        self._resumes(request_id)
+        self.scheduler.on_handover(request_id, old, new)
+
+    @rule(model=MODELS)
+    def a_lost_model_is_wanted_again(self, model: str) -> None:
+        was_there = model in self.leases or model in self.loading
+        has_room = len(self.leases) + len(self.loading) < self.places
+        assert self.scheduler.on_wanted(model) == (was_there or has_room)
 
     @precondition(lambda self: self.loading)
     @rule(data=st.data(), slots=st.integers(1, 4))
@@ -116,13 +138,26 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
     def a_worker_dies(self, data: st.DataObject) -> None:
-        self._goes(data.draw(st.sampled_from(sorted(self.leases))))
+        model = data.draw(st.sampled_from(sorted(self.leases)))
+        victims = self.leases[model]
+        self._goes(model)
+        for request_id in victims:
+            if data.draw(st.booleans()):
+                self._resumes(request_id)
+                self.scheduler.on_resume(request_id, data.draw(MODELS))
 
     @rule(model=MODELS)
     def someone_asks_for_an_unload(self, model: str) -> None:
         self.unwanted |= {model} & (self.leases.keys() | self.loading)
         held = model in self.leases or model in self.loading
         assert self.scheduler.ask_unload(model) == held
+
+    def _queue(self) -> dict[str, str]:
+        return {**self.scheduler.resuming, **self.scheduler.waiting}
+
+    def _resumes(self, request_id: str) -> None:
+        self.outcome[request_id] = "waiting"
+        self.resumed.add(request_id)
 
     def _comes(self, model: str, slots: int) -> None:
         self.loading.discard(model)
@@ -162,19 +197,20 @@ class World(RuleBasedStateMachine):
     @invariant()
     def everyone_waits_or_has_heard(self) -> None:
         waiting = {key for key, outcome in self.outcome.items() if outcome == "waiting"}
-        assert set(self.scheduler.waiting) == waiting
+        assert set(self._queue()) == waiting
 
     @invariant()
     def nobody_waits_without_a_reason(self) -> None:
         held_back = False
-        for model in self.scheduler.waiting.values():
+        for request_id, model in self._queue().items():
             held = self.scheduler.resident.get(model)
             if held is None:
                 if model not in self.loading:
                     held_back = True
                     assert self._room_is_coming(), f"{model} waits for a place nobody will free"
             elif not held_back and not held.leaving and not held.leave_when_idle:
-                assert held.leases >= held.slots, f"{model} is idle and someone waits for it"
+                may_not = held.leases >= held.slots or not self.may_grant(request_id, model)
+                assert may_not, f"{model} is idle and {request_id} waits for it"
 
     def _room_is_coming(self) -> bool:
         full = len(self.leases) + len(self.loading) >= self.places
@@ -191,9 +227,9 @@ class World(RuleBasedStateMachine):
                 if leases:
                     leases.pop()
                     self.scheduler.on_release(model)
-            if not self.scheduler.waiting:
+            if not self._queue():
                 return
-        assert not getattr(self, "asked", 0) or not self.scheduler.waiting, "someone waits for ever"
+        assert not getattr(self, "asked", 0) or not self._queue(), "someone waits for ever"
 
 
 TestScheduler = World.TestCase

@@ -57,6 +57,48 @@ class TestEventFeed:
 
         assert asyncio.run(take()) == "abc"
 
+    def test_thread_waits_while_the_client_takes_nothing(self):
+        """Until it takes something; order and text are kept."""
+
+        async def fill_and_take() -> tuple[bool, str]:
+            feed = EventFeed(lambda: None, buffer_chars=4)
+            full = asyncio.Event()
+            loop = asyncio.get_running_loop()
+
+            def walk() -> None:
+                feed.put(delta(CALL, "1234"))
+                loop.call_soon_threadsafe(full.set)
+                feed.wait_for_room(60.0)
+                feed.put(delta(CALL, "5"))
+
+            thread = asyncio.create_task(asyncio.to_thread(walk))
+            await full.wait()
+            waited = not thread.done()
+            text = (await feed.batch()).text
+            await thread
+            return waited, text + (await feed.batch()).text
+
+        assert asyncio.run(fill_and_take()) == (True, "12345")
+
+    def test_thread_does_not_wait_for_a_client_that_left(self):
+        """Nor for one whose server has gone, nor longer than it is told to."""
+
+        async def fill() -> EventFeed:
+            feed = EventFeed(lambda: None, buffer_chars=1)
+            feed.put(delta(CALL, "12"))
+            feed.wait_for_room(0.0)
+            waiting = asyncio.create_task(asyncio.to_thread(feed.wait_for_room, 60.0))
+            feed.abandon()
+            await waiting
+            other = EventFeed(lambda: None, buffer_chars=1)
+            other.put(delta(CALL, "12"))
+            return other
+
+        feed = asyncio.run(fill())
+
+        feed.wait_for_room(60.0)
+        assert feed.abandoned
+
 
 class TestEventBridge:
     def test_stream_after_the_pool_has_ended_is_refused(self):

@@ -6,12 +6,16 @@ import pytest
 
 from orion.errors import (
     AgentLoadError,
+    CircuitOpenError,
     ContextTooLongError,
     DeadlineExceededError,
+    EmptyAnswerError,
     GenerationError,
     InvalidQueryError,
     OverloadedError,
+    QuarantinedError,
     ShuttingDownError,
+    SlowReaderError,
     TooLargeError,
     UnauthorizedError,
     UnknownAgentError,
@@ -26,6 +30,7 @@ from tests.fakes.engine import (
     ScriptedEngine,
     answering,
     failing,
+    falling_back,
     opening,
     raising,
 )
@@ -79,6 +84,16 @@ class TestWholeAnswer:
         reply = post_chat(client_of(ScriptedEngine(answering(text))), ASK)
 
         assert reply.json()["choices"][0]["message"]["content"] == text
+
+    def test_fallback_is_told(self):
+        """Who answered, with what, and in whose place."""
+        engine = ScriptedEngine(falling_back("code-agent", "creative-agent", "A poem."))
+
+        answer = post_chat(client_of(engine), ASK).json()
+
+        assert answer["model"] == "other-model"
+        assert answer["orion"]["agent"] == "creative-agent"
+        assert answer["orion"]["fallback_from"] == "code-agent"
 
     def test_answer_cancelled_elsewhere_is_an_error(self):
         """Half an answer is not sold as a whole one."""
@@ -158,6 +173,19 @@ class TestStreamedAnswer:
         assert last["orion"]["finish_reason"] == "cancelled"
         assert done == "[DONE]"
 
+    def test_after_a_fallback_every_chunk_names_who_answers(self):
+        """Nothing was sent before; `orion` says who was to answer."""
+        engine = ScriptedEngine(falling_back("code-agent", "creative-agent", "A poem."))
+
+        *chunks, done = post_chat(client_of(engine), STREAM).chunks()
+
+        assert {chunk["model"] for chunk in chunks} == {"other-model"}
+        assert chunks[-1]["orion"]["agent"] == "creative-agent"
+        assert chunks[-1]["orion"]["fallback_from"] == "code-agent"
+        assert chunks[-1]["orion"]["route"]["agent"] == "code-agent"
+        assert "fallback" in chunks[-1]["orion"]["states"]
+        assert done == "[DONE]"
+
     def test_failure_after_text_is_an_error_chunk(self):
         """What was delivered stays; the error says the rest will not come."""
         engine = ScriptedEngine(failing(WorkerDiedError(model="m", exit_code=-9), after="half"))
@@ -210,6 +238,15 @@ class TestErrors:
             (AgentLoadError(model="m", reason="r"), 503, "server_error", None),
             (WeightsMissingError(model="m", file="f", hint="h"), 500, "server_error", None),
             (GenerationError(reason="r"), 500, "server_error", None),
+            (EmptyAnswerError(model="m"), 500, "server_error", None),
+            (QuarantinedError(retry_after_s=9), 422, "invalid_request_error", None),
+            (SlowReaderError(), 408, "invalid_request_error", None),
+            (
+                CircuitOpenError(agent="a", cause="load_failed", retry_after_s=9),
+                503,
+                "server_error",
+                None,
+            ),
         ],
     )
     def test_error_before_text_is_a_real_status(self, error, status, kind, param, streamed):
@@ -255,7 +292,10 @@ class TestErrors:
         [
             (OverloadedError(queue_max=2, retry_after_s=2.4), "3"),
             (OverloadedError(queue_max=2, retry_after_s=0.1), "1"),
-            (ShuttingDownError(), "1"),
+            (ShuttingDownError(), "10"),
+            (CircuitOpenError(agent="a", cause="worker_died", retry_after_s=12.1), "13"),
+            (QuarantinedError(retry_after_s=3600), "3600"),
+            (AgentLoadError(model="m", reason="r"), "1"),
             (WeightsMissingError(model="m", file="f", hint="h"), None),
             (GenerationError(reason="r"), None),
         ],

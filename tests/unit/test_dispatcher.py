@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from orion.dispatcher import Granted, Loading, Ticket
+from orion.dispatcher import Granted, Loading
 from orion.protocol import (
     Delta,
     Exit,
@@ -15,7 +17,7 @@ from orion.protocol import (
     LoadProgress,
     Started,
 )
-from tests.fakes.hall import RUNTIME, done, error_of, heard, kinds, plan
+from tests.fakes.hall import RUNTIME, done, error_of, heard, job, kinds, plan, ticket_of
 
 
 class TestAnswer:
@@ -28,18 +30,19 @@ class TestAnswer:
         worker.has_loaded()
         hall.settle()
 
-        assert worker.sent[1:] == [ticket.generate]
+        sent = replace(ticket.attempt.generate, request_id="r1.0", deadline_s=1093.0)
+        assert worker.sent[1:] == [sent]
         assert heard(ticket) == [
             Granted(queue_s=0.0, load_s=3.0, cold=True, runtime="fake", variant="v1")
         ]
-        started = Started(request_id="r1", prompt_tokens=1)
-        delta = Delta(request_id="r1", seq=0, text="hi", num_tokens=1)
+        started = Started(request_id="r1.0", prompt_tokens=1)
+        delta = Delta(request_id="r1.0", seq=0, text="hi", num_tokens=1)
         worker.say(started, delta, done("r1"))
         hall.settle()
 
         assert heard(ticket) == [started, delta, done("r1")]
         assert hall.dispatcher.counts()["running"] == 0
-        assert hall.dispatcher.loads_finished == 1
+        assert hall.dispatcher.tally.loads == 1
 
     def test_a_warm_request_waits_for_nothing(self, hall):
         """No load in its time."""
@@ -69,7 +72,7 @@ class TestAnswer:
         assert hall.dispatcher.position(second.request_id) == 1
         assert hall.dispatcher.position(first.request_id) is None
         hall.clock.advance(2.0)
-        worker.say(done(first.request_id))
+        worker.say(done(first))
         hall.settle()
 
         granted = second.get(0)
@@ -92,7 +95,7 @@ class TestAnswer:
         first, second = hall.ask(), hall.ask()
 
         facts = {"prompt_tokens": 9, "context_tokens": 5}
-        worker.say(Failed(request_id=first.request_id, code="context_too_long", facts=facts))
+        worker.say(Failed(request_id=job(first), code="context_too_long", facts=facts))
         hall.settle()
 
         assert error_of(first).code == "context_too_long"
@@ -112,12 +115,12 @@ class TestAnswer:
         """Two requests of one name would take each other's answers."""
         worker = hall.load()
         first = hall.ask()
-        again = Ticket(request_id=first.request_id, model="a", generate=first.generate)
+        again = ticket_of(first.request_id, "a", first.attempt.generate)
         hall.dispatcher.submit(again)
         hall.settle()
 
         assert error_of(again).code == "invalid_query"
-        worker.say(done(first.request_id))
+        worker.say(done(first))
         hall.settle()
         assert kinds(first) == ["Granted", "Done"]
         assert hall.dispatcher.counts()["running"] == 0
@@ -186,12 +189,14 @@ class TestLoadFailure:
 
         error = error_of(ticket)
         assert (error.code, error.phase, error.limit_s) == ("deadline", "loading", 60.0)
+        assert hall.works[0].terminated.is_set()
+        hall.pass_time(0.4)
         assert hall.works[0].killed.is_set()
         hall.works[0].has_loaded()
         hall.works[0].exit(-9)
         hall.settle()
         assert hall.dispatcher.records() == []
-        assert hall.dispatcher.loads_finished == 0
+        assert hall.dispatcher.tally.loads == 0
 
     def test_no_process_to_be_had_is_a_failed_load(self, hall):
         """The reason is the system's."""

@@ -46,18 +46,24 @@ class TestSpares:
 
         assert [worker.runtime for worker in hall.works.workers] == [RUNTIME, "other:Runtime"]
 
-    def test_spares_that_die_three_times_are_given_up(self, hall):
-        """The machine is not kept busy with what cannot work."""
+    def test_spares_that_die_are_tried_again_after_growing_pauses(self, hall):
+        """The machine is not kept busy with what cannot work, and a repair is noticed."""
         hall.dispatcher.keep_spares()
-        for _ in range(6):
-            hall.pass_time(0.2)
+        counts = []
+        for _ in range(20):
+            hall.pass_time(1.0)
+            counts.append(len(hall.works))
             for worker in hall.works.workers:
                 worker.say(LoadFailed(model="", code="load_failed", facts={"reason": "no"}))
                 worker.exit(3)
 
-        assert len(hall.works) == 3
-        hall.ask()
-        assert len(hall.works) == 4
+        assert counts[0] == 1
+        assert counts[-1] == 5
+        hall.settle()
+        hall.pass_time(60.0)
+        hall.works.workers[-1].is_ready()
+        hall.settle()
+        assert hall.states() == [WorkerState.SPARE]
 
     @pytest.mark.parametrize("error", [OSError(12, "Cannot allocate memory"), RuntimeError("no")])
     def test_a_spare_that_cannot_be_started_stops_nothing(self, hall, error):
@@ -121,7 +127,7 @@ class TestUnload:
             hall.settle()
         assert worker.received(Exit) == []
 
-        worker.say(done(ticket.request_id))
+        worker.say(done(ticket))
         for thread, _ in (first, second):
             thread.join(LIMIT_S)
 

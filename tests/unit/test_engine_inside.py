@@ -138,16 +138,21 @@ class TestStats:
         stream.close()
 
 
+def said(engine: Engine) -> dict[str, Any]:
+    """Health without the breakers."""
+    return {name: value for name, value in engine.health().items() if name != "breakers"}
+
+
 class TestHealth:
     def test_an_engine_that_loads_on_demand_is_ready(self, fake_engine):
         """The first question pays the load."""
-        assert fake_engine.health() == {"status": "ready", "ready": True, "reasons": []}
+        assert said(fake_engine) == {"status": "ready", "ready": True, "reasons": []}
 
     def test_an_engine_that_preloads_is_starting_until_it_has(self, make_fake_engine):
         """Then ready, also after an unload."""
         engine = make_fake_engine(runtime_options={"fake": {"load_s": 0.2}})
         engine.preload()
-        assert engine.health() == {
+        assert said(engine) == {
             "status": "starting",
             "ready": False,
             "reasons": ["the first model is being loaded"],
@@ -174,7 +179,7 @@ class TestHealth:
         name = next(name for name in fake_engine.registry.models if name not in others)
         assert list(fake_engine.stream("hello", agent=name))[-1].type == "error"
 
-        assert fake_engine.health() == {"status": "ready", "ready": True, "reasons": []}
+        assert said(fake_engine) == {"status": "ready", "ready": True, "reasons": []}
 
 
 class TestAgents:

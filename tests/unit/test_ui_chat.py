@@ -11,8 +11,9 @@ from orion.errors import WorkerDiedError
 from orion.types import AUTO, FinishReason
 from orion.ui.chat import Chat
 from orion.ui.conversation import Conversation, Turn
+from orion.ui.readers import Readers
 from orion.ui.running import Running
-from tests.fakes.engine import Endless, ScriptedEngine, answering, failing
+from tests.fakes.engine import Endless, ScriptedEngine, answering, failing, falling_back
 
 SETTINGS = (AUTO, "", "", "", "", "")
 
@@ -32,6 +33,10 @@ class PageEngine(ScriptedEngine):
         return {}
 
 
+def chat_over(engine: Any) -> Chat:
+    return Chat(engine, Readers(limit_s=30.0))
+
+
 def tab(name: str = "tab", language: str = "en") -> Any:
     """What a handler is told of its caller."""
     return SimpleNamespace(session_hash=name, headers={"accept-language": language})
@@ -49,7 +54,7 @@ class TestSending:
     def test_an_answer_arrives_and_is_kept(self) -> None:
         """The last update has the whole answer, and what the browser stores."""
         engine = PageEngine(answering("Hello", ", world"))
-        chat = Chat(engine)  # type: ignore[arg-type]
+        chat = chat_over(engine)
 
         updates = list(chat.send(begin(chat), None, *SETTINGS, tab()))
 
@@ -61,7 +66,7 @@ class TestSending:
 
     def test_the_question_is_shown_before_anything_happens(self) -> None:
         """First update: the question and a line that waits."""
-        chat = Chat(PageEngine(Endless(silent=True)))  # type: ignore[arg-type]
+        chat = chat_over(PageEngine(Endless(silent=True)))
         stream = chat.send(begin(chat), None, *SETTINGS, tab())
 
         shown, _, _ = next(stream)
@@ -73,7 +78,7 @@ class TestSending:
     def test_the_engine_gets_history_and_settings(self) -> None:
         """Empty settings are the agent's own; old turns may be trimmed."""
         engine = PageEngine()
-        chat = Chat(engine)  # type: ignore[arg-type]
+        chat = chat_over(engine)
         stored = Conversation(turns=(Turn(question="a", answer="b"),)).stored()
 
         list(chat.send(begin(chat), stored, "code-agent", "", "5", "0,5", "", "7", tab()))
@@ -91,7 +96,7 @@ class TestSending:
     def test_what_is_no_number_goes_on_to_be_refused(self) -> None:
         """The engine's message names the setting."""
         engine = PageEngine()
-        chat = Chat(engine)  # type: ignore[arg-type]
+        chat = chat_over(engine)
 
         list(chat.send(begin(chat), None, AUTO, "", "many", "", "", "", tab()))
 
@@ -100,18 +105,41 @@ class TestSending:
     def test_an_error_stands_in_the_chat_with_what_had_arrived(self) -> None:
         """In the reader's language, with its code."""
         engine = PageEngine(failing(WorkerDiedError(model="m", exit_code=-9), after="Half"))
-        chat = Chat(engine)  # type: ignore[arg-type]
+        chat = chat_over(engine)
 
         *_, (shown, _, stored) = chat.send(begin(chat), None, *SETTINGS, tab(language="fr"))
 
         assert texts(shown)[1] == "Half"
         assert "**Erreur** (`worker_died`)" in texts(shown)[2]
+        assert (
+            texts(shown)[2].splitlines()[1].startswith("> Le texte ci-dessus n'est qu'une partie")
+        )
         assert stored["turns"][0]["failure"]["code"] == "worker_died"
+        assert stored["turns"][0]["part"] == "Half"
+        assert "answer" not in stored["turns"][0]
+
+    def test_a_fallback_is_told_as_it_happens_and_under_the_answer(self) -> None:
+        """Who failed, who takes over, and the state between them."""
+        chat = chat_over(PageEngine(falling_back("code-agent", "creative-agent", "A poem.")))
+
+        updates = list(chat.send(begin(chat), None, *SETTINGS, tab()))
+
+        chains = [chain for _, chain, _ in updates]
+        assert any('class="now fallback"' in chain for chain in chains)
+        titles = [shown[-1]["metadata"]["title"] for shown, *_ in updates]
+        assert any(title.startswith(r"code\-agent · fallback") for title in titles)
+        shown, chain, stored = updates[-1]
+        note = shown[-1]["metadata"]["title"]
+        assert note.startswith(r"creative\-agent, in place of code\-agent")
+        assert "First choice code" in note
+        assert chain.count('data-state="loading_agent"') == 2
+        assert stored["turns"][0]["answer"] == "A poem."
+        assert stored["turns"][0]["facts"]["fallback_from"] == "code-agent"
 
     def test_nothing_is_sent_for_blank_text(self) -> None:
         """Nor for what is no text at all."""
         engine = PageEngine()
-        chat = Chat(engine)  # type: ignore[arg-type]
+        chat = chat_over(engine)
 
         for text in ("", "  \n", None, 5):
             assert list(chat.send(begin(chat, text), None, *SETTINGS, tab())) == []
@@ -119,7 +147,7 @@ class TestSending:
 
     def test_a_tab_asks_one_question_at_a_time(self) -> None:
         """A second Enter leaves the message in its box."""
-        chat = Chat(PageEngine())  # type: ignore[arg-type]
+        chat = chat_over(PageEngine())
         begin(chat)
 
         box, asked, *_ = chat.begin("And this?", tab())
@@ -129,7 +157,7 @@ class TestSending:
 
     def test_an_example_is_sent_like_a_message(self) -> None:
         """Clicked, it is asked."""
-        chat = Chat(PageEngine())  # type: ignore[arg-type]
+        chat = chat_over(PageEngine())
         picked: Any = SimpleNamespace(value={"text": "Who are you?"})
 
         assert chat.begin_example(picked, tab())[1]["text"] == "Who are you?"
@@ -139,7 +167,7 @@ class TestStopping:
     def test_stop_cancels_at_once(self) -> None:
         """It does not wait for the stream's next step."""
         engine = PageEngine(Endless())
-        chat = Chat(engine)  # type: ignore[arg-type]
+        chat = chat_over(engine)
         asked = begin(chat)
         stream = chat.send(asked, None, *SETTINGS, tab())
         next(stream)
@@ -152,7 +180,7 @@ class TestStopping:
     def test_a_stop_before_the_engine_knows_the_request_still_counts(self) -> None:
         """Pressed between the click on Send and the first event."""
         engine = PageEngine(answering("a", finish=FinishReason.CANCELLED))
-        chat = Chat(engine)  # type: ignore[arg-type]
+        chat = chat_over(engine)
         asked = begin(chat)
         chat.stop(tab())
         engine.cancelled.clear()
@@ -167,7 +195,7 @@ class TestStopping:
     def test_closing_the_stream_cancels_and_closes(self) -> None:
         """As Gradio does when the page is gone."""
         engine = PageEngine(Endless())
-        chat = Chat(engine)  # type: ignore[arg-type]
+        chat = chat_over(engine)
         asked = begin(chat)
         stream = chat.send(asked, None, *SETTINGS, tab())
         next(stream)
@@ -181,7 +209,7 @@ class TestStopping:
     def test_another_tab_s_stop_changes_nothing(self) -> None:
         """Stop is for one's own question."""
         engine = PageEngine()
-        chat = Chat(engine)  # type: ignore[arg-type]
+        chat = chat_over(engine)
         begin(chat)
 
         chat.stop(tab("other"))
@@ -191,7 +219,7 @@ class TestStopping:
     def test_leaving_cancels_and_frees_the_tab(self) -> None:
         """Nothing is kept of a tab that is gone."""
         engine = PageEngine()
-        chat = Chat(engine)  # type: ignore[arg-type]
+        chat = chat_over(engine)
         asked = begin(chat)
 
         chat.leave(tab())
@@ -203,21 +231,21 @@ class TestStopping:
 class TestSettling:
     def test_the_buttons_come_back_with_the_stored_conversation(self) -> None:
         """After the stream."""
-        chat = Chat(PageEngine())  # type: ignore[arg-type]
+        chat = chat_over(PageEngine())
         stored = Conversation().and_then(Turn(question="q")).stored()
 
         assert chat.settle(stored, tab())[0] == stored
 
     def test_a_question_under_way_keeps_its_stop_button(self) -> None:
         """An ignored Enter settles nothing."""
-        chat = Chat(PageEngine())  # type: ignore[arg-type]
+        chat = chat_over(PageEngine())
         begin(chat)
 
         assert chat.settle(None, tab()) == (gr.skip(),) * 3
 
     def test_a_new_chat_is_empty_everywhere(self) -> None:
         """On the page and in the browser's store."""
-        chat = Chat(PageEngine())  # type: ignore[arg-type]
+        chat = chat_over(PageEngine())
 
         shown, stored, *_ = chat.clear(tab())
 
@@ -228,7 +256,7 @@ class TestSettling:
 class TestArriving:
     def test_a_page_opens_with_what_the_browser_kept(self) -> None:
         """In the reader's language."""
-        chat = Chat(PageEngine())  # type: ignore[arg-type]
+        chat = chat_over(PageEngine())
         stored = Conversation(turns=(Turn(question="a", answer="b"),)).stored()
 
         opened, agents, chain, status = chat.arrive(stored, tab(language="fr-CH"))

@@ -48,6 +48,19 @@ class TestConversation:
         ]  # fmt: skip
         assert [message["role"] for message in conversation.history()][:2] == ["user", "assistant"]
 
+    def test_what_was_stopped_or_failed_never_reaches_a_model_again(self) -> None:
+        """Neither the part nor its question; also where an older page stored it as an answer."""
+        stopped = finished("two", final(CALL, "2 and", FinishReason.CANCELLED), chosen=False)
+        broken = failed("three", error_event(WorkerDiedError(model="m"), "3 and"), "It died.")
+        told = Conversation(turns=(Turn(question="one", answer="1"), stopped, broken))
+        older = told.stored()
+        for turn in older["turns"][1:]:
+            turn["answer"] = turn.pop("part")
+
+        for conversation in (told, read_conversation(older)):
+            contents = [message["content"] for message in conversation.history()]
+            assert contents == ["one", "1"]
+
     def test_the_oldest_turns_make_room(self) -> None:
         """The store of a browser is not endless."""
         conversation = Conversation()
@@ -78,11 +91,11 @@ class TestConversation:
 
 
 class TestTurns:
-    def test_a_stopped_answer_keeps_its_text_and_says_so(self) -> None:
-        """Stop is an end like another."""
+    def test_a_stopped_answer_keeps_its_text_as_a_part_and_says_so(self) -> None:
+        """It can still be read, and is no answer."""
         turn = finished("q", final(CALL, "Half", FinishReason.CANCELLED), chosen=True)
 
-        assert turn.answer == "Half"
+        assert (turn.answer, turn.part) == ("", "Half")
         assert turn.facts
         assert turn.facts.finish_reason == "cancelled"
         assert turn.facts.chosen
@@ -91,7 +104,7 @@ class TestTurns:
         """With the code and whether to try again."""
         turn = failed("q", error_event(WorkerDiedError(model="m"), "Half"), "It died.")
 
-        assert turn.answer == "Half"
+        assert (turn.answer, turn.part) == ("", "Half")
         assert turn.failure
         assert (turn.failure.code, turn.failure.retryable) == ("worker_died", True)
 

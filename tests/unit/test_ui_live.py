@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from orion.clock import ManualClock
 from orion.types import DeltaEvent, Event, ProgressEvent, RequestState, RouteEvent, StateEvent
 from orion.ui.live import CHARS_PER_PACE, PACE_S, paced
-from tests.fakes.engine import Call, answering, delta, final, route_of
+from tests.fakes.engine import Call, answering, delta, falling_back, final, route_of
 
 CALL = Call("hello", {"request_id": "r1"})
 
@@ -72,6 +72,18 @@ class TestPaced:
         assert (live.agent, live.model, live.num_tokens) == ("code-agent", "m", 2)
         assert live.states == [RequestState.INFERENCING]
         assert live.progress is None
+
+    def test_a_fallback_changes_who_answers(self) -> None:
+        """The second route counts, and states that come twice are both kept."""
+        events = falling_back("code-agent", "creative-agent", "A poem.")(CALL)
+
+        lives = [(live.agent, live.num_tokens) for live in paced(events, ManualClock(), pace_s=0.0)]
+        live = list(paced(falling_back("a", "b", "A poem.")(CALL), ManualClock()))[-1]
+
+        assert lives[0][0] == "code-agent"
+        assert lives[-1] == ("creative-agent", 1)
+        assert live.states.count(RequestState.LOADING_AGENT) == 2
+        assert live.text == "A poem."
 
     def test_the_end_comes_with_its_event(self) -> None:
         """It carries the answer."""

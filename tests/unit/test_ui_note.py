@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -35,6 +36,10 @@ def facts(**given: Any) -> AnswerFacts:
     return AnswerFacts.model_validate({**base, **given})
 
 
+def shown_states(html: str) -> list[str]:
+    return re.findall(r'data-state="(\w+)"', html)
+
+
 class TestHeadline:
     def test_says_who_how_much_and_how_fast(self) -> None:
         """One line, in the reader's language."""
@@ -45,12 +50,23 @@ class TestHeadline:
         assert "premier texte 210 ms (à froid)" in note.headline(facts(), "fr")
 
     def test_says_what_was_special(self) -> None:
-        """Cut, from the cache, by another agent."""
-        line = note.headline(
-            facts(finish_reason="length", cached=True, fallback_from="code-agent"), "en"
-        )
+        """Cut, from the cache."""
+        line = note.headline(facts(finish_reason="length", cached=True), "en")
 
-        assert "cut at the token limit · from the cache · in place of code-agent" in line
+        assert line.endswith("cut at the token limit · from the cache")
+
+    @pytest.mark.parametrize(
+        ("locale", "who"),
+        [
+            ("en", "creative-agent, in place of code-agent · small_model"),
+            ("fr", "creative-agent, à la place de code-agent · small_model"),
+        ],
+    )
+    def test_says_who_answered_in_place_of_whom(self, locale: str, who: str) -> None:
+        """First of all, in the reader's language."""
+        line = note.headline(facts(agent="creative-agent", fallback_from="code-agent"), locale)
+
+        assert line.startswith(who)
 
     def test_leaves_out_what_is_not_known(self) -> None:
         """An answer without text has no first text and no speed."""
@@ -69,6 +85,16 @@ class TestWhy:
     def test_says_when_the_person_chose(self) -> None:
         """The router had no say."""
         assert note.why(facts(chosen=True), "fr").endswith("choisi par vous")
+
+    @pytest.mark.parametrize(
+        ("locale", "start"),
+        [("en", "First choice code-agent: “"), ("fr", "Premier choix code-agent : “")],
+    )
+    def test_after_a_fallback_it_is_about_the_first_choice(self, locale: str, start: str) -> None:
+        """The reason was never one for the agent that took over."""
+        told = note.why(facts(agent="creative-agent", fallback_from="code-agent"), locale)
+
+        assert told.startswith(start)
 
 
 class TestDetails:
@@ -114,6 +140,32 @@ class TestChain:
         html = note.chain_html([RequestState.VALIDATING, RequestState.ERROR], None, "en")
 
         assert html.count("<li") == 2
+
+    def test_a_fallback_begins_the_load_anew(self) -> None:
+        """What was walked before it stays; loading and answering are ahead once more."""
+        before = [
+            RequestState.VALIDATING,
+            RequestState.ROUTING,
+            RequestState.CACHE_LOOKUP,
+            RequestState.LOADING_AGENT,
+            RequestState.INFERENCING,
+            RequestState.FALLBACK,
+        ]
+
+        fallen = note.chain_html(before, None, "en")
+        again = note.chain_html([*before, RequestState.LOADING_AGENT], None, "en")
+
+        assert shown_states(fallen)[6:] == ["loading_agent", "inferencing", "success"]
+        assert shown_states(again)[6:] == ["loading_agent", "inferencing", "success"]
+        assert 'class="now fallback"' in fallen
+        assert again.count('aria-current="step"') == 1
+        assert again.index('class="now loading_agent"') > again.index("fallback")
+
+    def test_an_end_after_a_fallback_is_the_end(self) -> None:
+        """Nothing is ahead of it."""
+        states = [RequestState.FALLBACK, RequestState.LOADING_AGENT, RequestState.ERROR]
+
+        assert shown_states(note.chain_html(states, None, "en")) == [str(state) for state in states]
 
     def test_shows_a_load_s_progress(self) -> None:
         """How far, what for, how long already; escaped."""

@@ -21,6 +21,11 @@ CONTRACT = (
     "cancel",
     "load",
     "unload",
+    "reset_breakers",
+    "force_open",
+    "inject_fault",
+    "faults",
+    "clear_faults",
 )
 
 

@@ -1,0 +1,1 @@
+"""Faults on purpose: each promise of reliability as a seeded figure."""

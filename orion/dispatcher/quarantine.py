@@ -1,0 +1,83 @@
+"""Requests that ended their workers: known by a keyed fingerprint, refused after two deaths."""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_KNOWN_MAX = 4096
+_SEPARATOR = b"\x00"
+
+
+@dataclass(slots=True)
+class _Case:
+    """How often a content was in flight when a worker died, and when last."""
+
+    deaths: int = 0
+    last_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Quarantine:
+    """Counts deaths per content for `span_s` seconds. Dispatcher thread only.
+
+    The key lives as long as the process: a fingerprint says nothing outside it. Whoever was
+    in flight at a death is a suspect, the innocent too. An answer clears a suspect, and two
+    suspects never share a worker (see `Desk.may_grant`), so a second death has one culprit.
+    """
+
+    deaths_max: int
+    span_s: float
+    _key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+    _cases: OrderedDict[str, _Case] = field(default_factory=OrderedDict)
+
+    def fingerprint(self, content: Iterable[str]) -> str:
+        """A name for what a caller wrote; "" for nothing."""
+        digest = blake2b(key=self._key, digest_size=16)
+        is_empty = True
+        for part in content:
+            data = part.encode("utf-8", "surrogatepass")
+            digest.update(str(len(data)).encode() + _SEPARATOR + data)
+            is_empty = False
+        return "" if is_empty else digest.hexdigest()
+
+    def note_death(self, fingerprints: Iterable[str], now_s: float) -> None:
+        """A worker died with these in flight."""
+        for fingerprint in {*fingerprints} - {""}:
+            case = self._cases.setdefault(fingerprint, _Case())
+            if now_s - case.last_s >= self.span_s:
+                case.deaths = 0
+            case.deaths += 1
+            case.last_s = now_s
+            self._cases.move_to_end(fingerprint)
+        while len(self._cases) > _KNOWN_MAX:
+            self._cases.popitem(last=False)
+
+    def clear(self, fingerprint: str) -> None:
+        """It was answered: it is not what ends workers."""
+        self._cases.pop(fingerprint, None)
+
+    def is_suspect(self, fingerprint: str, now_s: float) -> bool:
+        """Whether a worker died under it lately."""
+        case = self._cases.get(fingerprint)
+        return case is not None and now_s - case.last_s < self.span_s
+
+    def refused_for_s(self, fingerprint: str, now_s: float) -> float | None:
+        """For how long it is refused; None: it is not."""
+        case = self._cases.get(fingerprint)
+        if case is None or case.deaths < self.deaths_max:
+            return None
+        left_s = case.last_s + self.span_s - now_s
+        return left_s if left_s > 0 else None
+
+    def count(self, now_s: float) -> int:
+        """How many are refused now. From any thread."""
+        return sum(
+            self.refused_for_s(fingerprint, now_s) is not None for fingerprint in list(self._cases)
+        )

@@ -1,0 +1,24 @@
+"""Breakers that are put away after each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.conformance.breaker_support import Bench, MakeBench
+
+
+@pytest.fixture
+def bench() -> Iterator[MakeBench]:
+    """Makes benches: `bench(failures=2)`."""
+    made: list[Bench] = []
+
+    def make(**rules: Any) -> Bench:
+        made.append(Bench(**rules))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
