@@ -184,7 +184,7 @@ class SlowReaderError(OrionError):
 
 
 class QuarantinedError(OrionError):
-    """This request ended the process that worked on it, twice. Facts: `retry_after_s`."""
+    """This request ended the process that worked on it. Facts: `minutes`, `retry_after_s`."""
 
     code = "quarantined"
     status = 422
@@ -192,10 +192,6 @@ class QuarantinedError(OrionError):
         "This message ended the process that worked on it more than once, so it is refused "
         "for {minutes} min. Change the message and ask again."
     )
-
-    def __init__(self, *, retry_after_s: float, minutes: int | None = None) -> None:
-        minutes = max(1, round(retry_after_s / 60)) if minutes is None else minutes
-        super().__init__(retry_after_s=float(retry_after_s), minutes=minutes)
 
 
 class FaultsOffError(OrionError):

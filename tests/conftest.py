@@ -27,6 +27,17 @@ def make_settings(home: Path, **given: Any) -> Settings:
     return Settings(**{**base, **given})
 
 
+def leftovers(engine: Engine) -> dict[str, Any]:
+    """What an engine that was shut down still holds: slots, places in the queue, permits."""
+    stats = engine.stats()
+    held = {
+        "running": stats["requests"]["running"],
+        "waiting": stats["queue"]["waiting"],
+        "permits": [entry["name"] for entry in stats["breakers"] if entry["in_flight"]],
+    }
+    return {name: value for name, value in held.items() if value}
+
+
 @pytest.fixture
 def make_fake_engine(tmp_path: Path) -> Iterator[MakeEngine]:
     """Makes engines on the fake runtime: `make_fake_engine(executor="spawn", workers=2)`."""
@@ -46,6 +57,7 @@ def make_fake_engine(tmp_path: Path) -> Iterator[MakeEngine]:
     yield make
     for engine in made:
         engine.shutdown(grace_s=0.0)
+        assert leftovers(engine) == {}
 
 
 @pytest.fixture

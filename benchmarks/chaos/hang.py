@@ -59,8 +59,7 @@ def run(*, smoke: bool, seed: int) -> list[Row]:
             engine.load(agent)
         with HealthWatch(of_engine(engine)) as watch:
             for number in range(hangs):
-                moment = _MOMENTS[number % len(_MOMENTS)]
-                _stop(engine, random, f"{number} {moment}", log, watch)
+                _stop(engine, random, number, log, watch)
     return [
         *_rows(log, hangs, seed),
         truth_row([watch], "a worker is stopped"),
@@ -68,7 +67,8 @@ def run(*, smoke: bool, seed: int) -> list[Row]:
     ]
 
 
-def _stop(engine: Engine, random: Random, name: str, log: _Log, watch: HealthWatch) -> None:
+def _stop(engine: Engine, random: Random, number: int, log: _Log, watch: HealthWatch) -> None:
+    name = f"{number} {_MOMENTS[number % len(_MOMENTS)]}"
     agent, other = random.sample([CHAT, CODE], 2)
     caller = None
     spared = Asked(engine, f"spare {name} tokens={_SIBLING_TOKENS} delay=0.02", agent=other)
@@ -82,7 +82,7 @@ def _stop(engine: Engine, random: Random, name: str, log: _Log, watch: HealthWat
     os.kill(pid, signal.SIGSTOP)
     stopped_s = time.monotonic()
     watch.expect(SOME, stopped_s)
-    if random.random() < 0.5:  # noqa: PLR2004 - every other one goes on too late
+    if number % 2:  # every other one goes on, too late
         until(lambda: pool(engine).get(MODEL_OF[agent]) != pid, _LIMIT_S)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)

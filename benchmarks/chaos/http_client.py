@@ -21,7 +21,7 @@ class Reply:
     `code` is that of the error, in the body or at the end of the stream.
     """
 
-    sent_s: float
+    sent_s: float = 0.0
     first_s: float = 0.0
     ended_s: float = 0.0
     status: int = 0
@@ -45,9 +45,19 @@ def body_of(message: str, agent: str, **options: Any) -> dict[str, Any]:
     }
 
 
-def ask(port: int, body: dict[str, Any], *, limit_s: float = 60.0) -> Reply:
-    """Ask and read to the end, whatever it is; never raises for what the server does."""
-    reply = Reply(sent_s=time.monotonic())
+def ask(
+    port: int, body: dict[str, Any], *, limit_s: float = 60.0, into: Reply | None = None
+) -> Reply:
+    """Ask and read to the end, whatever it is; never raises for what the server does.
+
+    Args:
+        port: Where the app listens.
+        body: The request.
+        limit_s: The longest silence.
+        into: Filled as the answer comes, for those who look on from another thread.
+    """
+    reply = into or Reply()
+    reply.sent_s = time.monotonic()
     connection = http.client.HTTPConnection(HOST, port, timeout=limit_s)
     try:
         connection.request(

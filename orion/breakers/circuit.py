@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NoReturn
 from pybreaker import (
     CircuitBreaker,
     CircuitBreakerListener,
-    CircuitBreakerState,
     CircuitMemoryStorage,
 )
 
@@ -19,6 +18,8 @@ from orion.breakers.state import BreakerState
 from orion.errors import BreakerMisuseError
 
 if TYPE_CHECKING:
+    from pybreaker import CBStateType
+
     from orion.breakers.state import BreakerEvent
 
 
@@ -33,9 +34,13 @@ class Circuit(CircuitBreaker):
         super().__init__(name=name, state_storage=self.storage)
 
     @property
-    def state(self) -> CircuitBreakerState:  # type: ignore[misc]  # no setter
-        """The state as pybreaker's listeners want it: an object with a `name`."""
-        return CircuitBreakerState(self, self.storage.state)
+    def state(self) -> CBStateType:
+        """The state as pybreaker's listeners want it; looking changes nothing."""
+        return self._create_new_state(self.storage.state)
+
+    @state.setter
+    def state(self, state: str) -> None:
+        self._refuse(f"state = {state!r}")
 
     def call(self, *_: object, **__: object) -> NoReturn:
         """Refused.
@@ -72,7 +77,7 @@ class Circuit(CircuitBreaker):
     def tell(self, listener: CircuitBreakerListener, event: BreakerEvent) -> None:
         """Hand an event to a pybreaker listener, where the state changed."""
         if event.old is not event.new:
-            old, new = (CircuitBreakerState(self, state) for state in (event.old, event.new))
+            old, new = (self._create_new_state(state) for state in (event.old, event.new))
             listener.state_change(self, old, new)
 
     def _refuse(self, what: str) -> NoReturn:

@@ -21,7 +21,6 @@ from orion.errors import (
     CircuitOpenError,
     InvalidQueryError,
     OrionError,
-    QuarantinedError,
 )
 from orion.scheduling import Scheduler
 
@@ -111,9 +110,9 @@ class Desk:
             ticket.end(Ended(error=InvalidQueryError(field="request_id", reason=reason)))
             return
         ticket.fingerprint = self.quarantine.fingerprint(ticket.content)
-        refused_s = self.quarantine.refused_for_s(ticket.fingerprint, now_s)
-        if refused_s is not None:
-            ticket.end(Ended(error=QuarantinedError(retry_after_s=refused_s)))
+        refusal = self.quarantine.refusal(ticket.fingerprint, now_s)
+        if refusal is not None:
+            ticket.end(Ended(error=refusal))
             return
         self.tickets[ticket.request_id] = ticket
         error = self.obstacle(ticket.attempt)
@@ -269,8 +268,15 @@ class Desk:
         self.scheduler.on_load_failed(model, error)
         self._tell_unloaded(model)
 
+    def drop_load(self, model: str) -> None:
+        """A load is given up for reasons of ours: it says nothing about the model."""
+        permit = self.load_permits.pop(model, None)
+        if permit is not None:
+            permit.release()
+
     def gone(self, model: str) -> None:
         """The model's process has ended."""
+        self.drop_load(model)
         self.scheduler.on_gone(model)
         self._tell_unloaded(model)
 

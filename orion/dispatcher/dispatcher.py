@@ -225,6 +225,8 @@ class Dispatcher:
         while self._floor.records and self._clock.now() < until_s:
             self._handle_next()
             self._floor.kill_overdue()
+        for model in list(self._desk.load_permits):
+            self._desk.drop_load(model)
         self._stopped.set()
         while not self._inbox.empty():  # a request that came in between hears of it too
             self._handle(self._inbox.get())

@@ -12,7 +12,6 @@ from orion.errors import (
     DeadlineExceededError,
     GenerationError,
     OrionError,
-    QuarantinedError,
 )
 from orion.protocol import Stop
 
@@ -155,9 +154,9 @@ class Outcomes:
         desk, now_s = self._desk, self._desk.clock.now()
         if not _may_fall_back(error) or now_s >= ticket.deadline_s:
             return None, error
-        refused_s = desk.quarantine.refused_for_s(ticket.fingerprint, now_s)
-        if refused_s is not None:
-            return None, QuarantinedError(retry_after_s=refused_s)
+        refusal = desk.quarantine.refusal(ticket.fingerprint, now_s)
+        if refusal is not None:
+            return None, refusal
         hopeless = ticket.model if _would_fail_again(error) else None
         for index in range(ticket.index + 1, len(ticket.attempts)):
             attempt = ticket.attempts[index]

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from orion.errors import QuarantinedError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -68,8 +70,14 @@ class Quarantine:
         case = self._cases.get(fingerprint)
         return case is not None and now_s - case.last_s < self.span_s
 
-    def refused_for_s(self, fingerprint: str, now_s: float) -> float | None:
-        """For how long it is refused; None: it is not."""
+    def refusal(self, fingerprint: str, now_s: float) -> QuarantinedError | None:
+        """Why it is refused; None: it is not."""
+        left_s = self._left_s(fingerprint, now_s)
+        if left_s is None:
+            return None
+        return QuarantinedError(minutes=max(1, round(left_s / 60)), retry_after_s=left_s)
+
+    def _left_s(self, fingerprint: str, now_s: float) -> float | None:
         case = self._cases.get(fingerprint)
         if case is None or case.deaths < self.deaths_max:
             return None
@@ -79,5 +87,5 @@ class Quarantine:
     def count(self, now_s: float) -> int:
         """How many are refused now. From any thread."""
         return sum(
-            self.refused_for_s(fingerprint, now_s) is not None for fingerprint in list(self._cases)
+            self._left_s(fingerprint, now_s) is not None for fingerprint in list(self._cases)
         )

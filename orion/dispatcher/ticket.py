@@ -6,7 +6,7 @@ import math
 import queue
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from orion.protocol import Delta
 
@@ -65,7 +65,8 @@ class Ended:
     error: OrionError
 
 
-Said = "Loading | Granted | FellBack | Ended | Started | Prefilling | Delta | Done"
+Said: TypeAlias = "Loading | Granted | FellBack | Ended | Started | Prefilling | Delta | Done"
+"""Everything a caller may hear of its request."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 `python -m orion.runtime.child --runtime MODULE:CLASS --read FD --write FD --parent PID`.
 The parent names the runtime by dotted name, so it never imports one. The worker ends
-when the pipe ends, when the parent dies, or when it is told to.
+when the pipe ends, when the parent dies, or when it is told to. SIGTERM keeps its default
+action, which ends it whatever native code is running; a stopped one takes only SIGKILL.
 """
 
 from __future__ import annotations
@@ -44,6 +45,14 @@ def die_with(parent_pid: int) -> None:
         os._exit(1)
 
 
+def take_signals() -> None:
+    """Leave Ctrl-C to the parent; let SIGTERM through where the parent ignored or blocked it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+
+
 class PipeOut:
     """Frames to the parent; writing may block, which is what slows a fast model down."""
 
@@ -78,13 +87,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--heartbeat", type=float, default=0.2)
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    take_signals()
     die_with(options.parent)
     os.set_inheritable(options.read, False)  # noqa: FBT003 - no keywords taken
     os.set_inheritable(options.write, False)  # noqa: FBT003
     out = PipeOut(options.write)
     loop = WorkerLoop(
-        lambda: make_runtime(options.runtime), out.send, heartbeat_s=options.heartbeat
+        lambda: make_runtime(options.runtime),
+        out.send,
+        heartbeat_s=options.heartbeat,
+        own_process=True,
     )
     try:
         loop.run(read_frames(options.read))

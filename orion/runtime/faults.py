@@ -77,7 +77,8 @@ class FaultActor:
         try:
             fault = FaultKind(kind)
         except ValueError:
-            raise refuse(f"there is no fault {kind[:40]!r}") from None
+            reason = f"there is no fault {kind[:40]!r}"
+            raise refuse(reason) from None
         if fault is FaultKind.OOM:
             bytearray(_MORE_THAN_ANY_MACHINE_BYTES)
         elif fault is FaultKind.HANG:

@@ -7,25 +7,27 @@ import importlib
 import json
 import secrets
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from orion.errors import AgentLoadError, GenerationError
 from orion.registry import HashMemo, Variant, locate, verify
-from orion.runtime.base import Generated, LoadedModel
+from orion.runtime.base import LoadedModel
+from orion.runtime.completion import Completion
+from orion.runtime.failure import is_out_of_memory
 from orion.runtime.gguf_header import read_header
 from orion.runtime.prompt import ChatTemplate, PromptBuilder
 from orion.settings import yield_between_kernels
-from orion.types import FinishReason
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orion.runtime.base import Job, LoadSpec, Output, Progress
+    from orion.runtime.base import Generated, Job, LoadSpec, Output, Progress
     from orion.runtime.gguf_header import GgufHeader
 
-_FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
+_SLICE_BYTES = 6.4e9
+_SLICE_MIN_TOKENS = 64
+_SLICE_MAX_TOKENS = 512
 
 
 class LlamaTokenizer:
@@ -119,7 +121,11 @@ class LlamaCppRuntime:
         return LoadedModel(
             slots=spec.slots,
             context_tokens=context_tokens,
-            details={"threads": spec.threads, "file_bytes": path.stat().st_size},
+            details={
+                "threads": spec.threads,
+                "file_bytes": path.stat().st_size,
+                "slice_tokens": prefill_slice(path.stat().st_size, spec.threads),
+            },
         )
 
     def generate(self, job: Job, output: Output) -> Generated:
@@ -132,62 +138,15 @@ class LlamaCppRuntime:
             trim_history=job.trim_history,
         )
         output.started(prompt_tokens=len(prompt.ids), trimmed_messages=prompt.trimmed_messages)
-        stream = _Stream(output)
+        completion = Completion(output, prompt_tokens=len(prompt.ids))
         if not output.stopped:
             self._server.handle_completions(
-                _parameters(job, prompt.ids, self._context_tokens), stream.on_chunk
+                _parameters(job, prompt.ids, self._context_tokens), completion.on_chunk
             )
-        return stream.generated(len(prompt.ids))
+        return completion.generated()
 
     def close(self) -> None:
         """Nothing outlives the process."""
-
-
-class _Stream:
-    """One completion's chunks, counted; returning True from the callback ends it."""
-
-    def __init__(self, output: Output) -> None:
-        self._output = output
-        self._begun_s = time.monotonic()
-        self._first_s: float | None = None
-        self._num_tokens = 0
-        self._last: dict[str, Any] = {}
-        self._error: dict[str, Any] | None = None
-
-    def on_chunk(self, chunk: dict[str, Any]) -> bool:
-        if "error" in chunk:
-            self._error = chunk["error"]
-            return True
-        choice = chunk["choices"][0]
-        if choice["finish_reason"] is None:
-            self._num_tokens += 1
-            self._first_s = self._first_s or time.monotonic()
-            self._output.piece(choice["text"], 1)
-        else:
-            self._last = {**chunk, "finish_reason": choice["finish_reason"]}
-            if choice["text"]:
-                self._output.piece(choice["text"], 0)
-        return self._output.stopped
-
-    def generated(self, prompt_tokens: int) -> Generated:
-        if self._error is not None:
-            raise GenerationError(reason=str(self._error.get("message", "unknown"))[:200])
-        ended_s = time.monotonic()
-        timings = self._last.get("timings", {})
-        usage = self._last.get("usage", {})
-        first_s = self._first_s or ended_s
-        if not self._last:
-            finish = FinishReason.CANCELLED
-        else:
-            finish = _FINISH.get(self._last["finish_reason"], FinishReason.STOP)
-        return Generated(
-            finish_reason=finish,
-            prompt_tokens=prompt_tokens,
-            cached_tokens=int(timings.get("cache_n", 0)),
-            completion_tokens=int(usage.get("completion_tokens", self._num_tokens)),
-            prefill_s=first_s - self._begun_s,
-            decode_s=ended_s - first_s,
-        )
 
 
 def _verified_file(spec: LoadSpec, progress: Progress) -> Path:
@@ -215,6 +174,17 @@ def _template(model: str, header: GgufHeader) -> ChatTemplate:
     )
 
 
+def prefill_slice(file_bytes: int, threads: int) -> int:
+    """Prompt tokens to compute at a stretch: about half a second of work, a power of two.
+
+    llama.cpp looks up between two such slices only: for a stop, and for the tokens that
+    its other slots are waiting for.
+    """
+    wanted = max(1, int(_SLICE_BYTES * threads / max(1, file_bytes)))
+    power = 1 << (wanted.bit_length() - 1)
+    return max(_SLICE_MIN_TOKENS, min(_SLICE_MAX_TOKENS, power))
+
+
 def _start_server(path: Path, spec: LoadSpec, context_tokens: int, key: str) -> Any:
     import xllamacpp
 
@@ -222,6 +192,7 @@ def _start_server(path: Path, spec: LoadSpec, context_tokens: int, key: str) -> 
     params.model.path = str(path)
     params.n_ctx = context_tokens * spec.slots
     params.n_parallel = spec.slots
+    params.n_batch = prefill_slice(path.stat().st_size, spec.threads)
     params.cpuparams.n_threads = spec.threads
     params.cpuparams_batch.n_threads = spec.threads
     params.api_keys = [key]
@@ -237,6 +208,8 @@ def _start_server(path: Path, spec: LoadSpec, context_tokens: int, key: str) -> 
     try:
         return xllamacpp.Server(params)
     except Exception as error:
+        if is_out_of_memory(error):
+            raise AgentLoadError(model=spec.model, reason="not enough memory") from error
         reason = f"llama.cpp refuses the file ({type(error).__name__})"
         raise AgentLoadError(model=spec.model, reason=reason) from error
 
@@ -246,6 +219,7 @@ def _parameters(job: Job, ids: list[int], context_tokens: int) -> dict[str, Any]
     made: dict[str, Any] = {
         "prompt": ids,
         "stream": True,
+        "return_progress": True,  # one chunk per slice of prefill: where a stop can be heard
         # A prompt found in the cache may round differently from one computed in one batch;
         # a seed asks for the same answer again, so nothing is taken over.
         "cache_prompt": sampling.seed is None,

@@ -33,6 +33,7 @@ from orion.protocol import (
 from orion.runtime.base import Job, LoadSpec
 from orion.runtime.failure import is_out_of_memory, one_line, plain_facts, trace_of
 from orion.runtime.faults import FaultActor
+from orion.runtime.memory import rss_bytes
 from orion.runtime.output import JobOutput
 from orion.types import FinishReason, Message, Role, Sampling
 
@@ -239,14 +240,3 @@ def _is_empty(done: Generated, output: JobOutput, sampling: Sampling) -> bool:
     if done.finish_reason is not FinishReason.STOP or output.is_visible or output.stopped:
         return False
     return not sampling.stop or done.completion_tokens == 0
-
-
-def rss_bytes() -> int:
-    """Resident set of this process."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - hot path
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:  # pragma: no cover - only where there is no /proc
-        import psutil
-
-        return int(psutil.Process().memory_info().rss)

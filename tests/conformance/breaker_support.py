@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from orion.breakers import Breaker, BreakerConfig, BreakerEvent, Breakers, BreakerState
 from orion.clock import ManualClock
 from orion.errors import CircuitOpenError, OutOfMemoryError
+from orion.logs import Log
 
 NEVER = 10**9
 BOOM = OutOfMemoryError(reason="no memory left")
@@ -40,7 +41,11 @@ class Bench:
         self.log = Recorder()
         self.config = config(**rules)
         self.breaker = Breaker(
-            "generate:code-agent", self.config, clock=self.clock, random=Random(7), log=self.log
+            "generate:code-agent",
+            self.config,
+            clock=self.clock,
+            random=Random(7),
+            log=cast("Log", self.log),
         )
         self._heard: list[BreakerEvent] = []
         self.breaker.subscribe(self._heard.append)

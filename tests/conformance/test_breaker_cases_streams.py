@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 
 import pytest
 
@@ -44,7 +44,7 @@ def by_for(permit, error, stop_after) -> None:
 
 
 def by_yield_from(permit, error, stop_after) -> None:
-    def outer() -> Iterator[str]:
+    def outer() -> Generator[str]:
         yield from permit.guard(words(error))
 
     stream = outer()
@@ -68,7 +68,7 @@ def by_async_for(permit, error, stop_after) -> None:
 
 
 def by_context(permit, error, stop_after) -> None:
-    def work() -> Iterator[str]:
+    def work() -> Generator[str]:
         with permit:
             yield from words(error)
 

@@ -63,10 +63,12 @@ class AsgiClient:
         gone: asyncio.Event | None = None,
         cut_body: bool = False,
         hang: bool = False,
+        reads: asyncio.Event | None = None,
     ) -> Reply:
         """One exchange. Setting `gone` is the client leaving.
 
-        With `cut_body` it leaves within its body, with `hang` it falls silent there.
+        With `cut_body` it leaves within its body, with `hang` it falls silent there. Of
+        the answer's body it takes nothing before `reads` is set.
         """
         reply = Reply()
         parts = [body] if isinstance(body, bytes) else list(body)
@@ -87,6 +89,8 @@ class AsgiClient:
                 reply.status = message["status"]
                 reply.headers = {k.decode(): v.decode() for k, v in message["headers"]}
                 return
+            if reads is not None:
+                await reads.wait()
             reply.parts.append(message["body"])
             reply.complete = not message["more_body"]
             if on_part is not None:

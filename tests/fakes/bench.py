@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from orion.protocol import Frame, Generate, Load, Loaded, encode
@@ -27,7 +28,9 @@ def generate(text: str, request_id: str = "r1", **given: Any) -> Generate:
 class Bench:
     """A loop in a thread, with hands on both ends of its pipe."""
 
-    def __init__(self, make: Callable[[], Any] = FakeRuntime, heartbeat_s: float = NEVER_S) -> None:
+    def __init__(
+        self, make: Callable[[], Any] = FakeRuntime, *, heartbeat_s: float = NEVER_S
+    ) -> None:
         self.inbox: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
         self.outbox: queue.SimpleQueue[Frame] = queue.SimpleQueue()
         self.loop = WorkerLoop(make, self._send, heartbeat_s=heartbeat_s)
@@ -46,9 +49,9 @@ class Bench:
         for frame in frames:
             self.inbox.put(frame)
 
-    def load(self) -> list[Frame]:
+    def load(self, **given: Any) -> list[Frame]:
         """What is said until the model is there."""
-        self.say(LOAD)
+        self.say(replace(LOAD, **given))
         return self.until(Loaded)
 
     def until(self, *kinds: type[Any]) -> list[Frame]:
@@ -106,6 +109,8 @@ def raising(error: BaseException) -> Callable[..., Any]:
 
 
 def generated(**given: Any) -> Generated:
-    base = {"prompt_tokens": 1, "cached_tokens": 0, "completion_tokens": 1}
+    """The end of an answer at its limit, which may be without text."""
+    base: dict[str, Any] = {"prompt_tokens": 1, "cached_tokens": 0, "completion_tokens": 1}
     times = {"prefill_s": 0.0, "decode_s": 0.0}
-    return Generated(finish_reason=FinishReason.STOP, **{**base, **times, **given})
+    ended = {"finish_reason": FinishReason.LENGTH}
+    return Generated(**{**ended, **base, **times, **given})

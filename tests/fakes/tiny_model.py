@@ -27,10 +27,14 @@ class Recorder:
     def __init__(self, limit: int | None = None) -> None:
         self.pieces: list[tuple[str, int]] = []
         self.starts: list[tuple[int, int]] = []
+        self.read: list[tuple[int, int]] = []
         self.limit = limit
 
     def started(self, *, prompt_tokens: int, trimmed_messages: int) -> None:
         self.starts.append((prompt_tokens, trimmed_messages))
+
+    def prefilling(self, read_tokens: int, prompt_tokens: int) -> None:
+        self.read.append((read_tokens, prompt_tokens))
 
     def piece(self, text: str, num_tokens: int) -> None:
         self.pieces.append((text, num_tokens))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
 
-from tests.fakes.asgi import ASK, AsgiClient, chat_body, client_of, post_chat
+from tests.fakes.asgi import ASK, AsgiClient, Reply, chat_body, client_of, post_chat
 from tests.fakes.engine import Call, Endless, ScriptedEngine, answering
+from tests.process.test_worker_process import wait_for
 
 STREAM = {**ASK, "stream": True}
 PATH = "/v1/chat/completions"
@@ -16,6 +18,10 @@ PATH = "/v1/chat/completions"
 
 def api_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if "orion-api" in thread.name]
+
+
+def running(engine: Any) -> int:
+    return int(engine.stats()["requests"]["running"])
 
 
 async def leave_after(client: AsgiClient, endless: Endless, *, after_text: bool) -> None:
@@ -160,3 +166,49 @@ class TestCapacity:
 
         texts = [reply.json()["choices"][0]["message"]["content"] for reply in replies]
         assert texts == questions
+
+
+class TestSlowReaders:
+    def test_answer_that_is_not_taken_is_ended_by_the_engine(self, make_fake_engine):
+        """What waits stays small, the slot comes free, and the reader is told at last."""
+        engine = make_fake_engine(stream={"buffer_bytes": 1024}, deadline={"reader_s": 0.2})
+        question = [{"role": "user", "content": "tokens=4000 delay=0.0005"}]
+        body = chat_body({**STREAM, "messages": question, "max_tokens": 4000})
+
+        async def ask() -> Reply:
+            reads = asyncio.Event()
+            asking = asyncio.create_task(
+                client_of(engine).exchange("POST", PATH, **body, reads=reads)
+            )
+            await asyncio.to_thread(wait_for, lambda: running(engine) == 1)
+            assert await asyncio.to_thread(wait_for, lambda: running(engine) == 0)
+            reads.set()
+            return await asking
+
+        *_, last = asyncio.run(ask()).chunks()
+
+        assert last["error"]["code"] == "slow_reader"
+        assert last["orion"]["partial"] is True
+
+    def test_slow_client_gets_everything(self, make_fake_engine):
+        """The engine waits for one who takes it bit by bit."""
+        engine = make_fake_engine(stream={"buffer_bytes": 1024})
+        question = [{"role": "user", "content": "tokens=2000"}]
+        body = chat_body({**STREAM, "messages": question, "max_tokens": 2000})
+
+        async def ask() -> Reply:
+            reads = asyncio.Event()
+            asking = asyncio.create_task(
+                client_of(engine).exchange("POST", PATH, **body, reads=reads)
+            )
+            while not asking.done():
+                reads.set()
+                await asyncio.sleep(0)
+                reads.clear()
+                await asyncio.sleep(0.01)
+            return await asking
+
+        chunks = asyncio.run(ask()).chunks()
+
+        pieces = [chunk["choices"][0]["delta"].get("content", "") for chunk in chunks[:-1]]
+        assert "".join(pieces) == "".join(f"t{index} " for index in range(2000))

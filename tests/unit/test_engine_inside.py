@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from orion.engine import Engine
 from orion.errors import AgentLoadError, UnknownAgentError
 from orion.registry import AGENT_IDS
 from orion.types import DeltaEvent

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
+import time
 
 import pytest
 
@@ -14,7 +13,6 @@ from orion.protocol import (
     Done,
     Exit,
     Failed,
-    Frame,
     Generate,
     Heartbeat,
     LoadFailed,
@@ -24,21 +22,13 @@ from orion.protocol import (
     Stop,
 )
 from orion.runtime.base import Generated, Job, LoadedModel, Output
-from orion.runtime.loop import JobOutput, rss_bytes
+from orion.runtime.memory import rss_bytes
+from orion.types import FinishReason
 from tests.fakes.bench import LIMIT_S, LOAD, NEVER_S, Bench, Scripted, generate, generated, raising
 
 
-@pytest.fixture
-def make_bench() -> Iterator[Callable[..., Bench]]:
-    made: list[Bench] = []
-
-    def make(*arguments: Any, **given: Any) -> Bench:
-        made.append(Bench(*arguments, **given))
-        return made[-1]
-
-    yield make
-    for bench in made:
-        bench.end()
+TorchsOwn = type("OutOfMemoryError", (RuntimeError,), {})
+"""As torch names its own."""
 
 
 @pytest.fixture
@@ -108,6 +98,7 @@ class TestLoad:
         [
             (RuntimeError("bad\n  file"), "load_failed", "RuntimeError: bad file"),
             (MemoryError(), "load_failed", "not enough memory"),
+            (TorchsOwn(), "load_failed", "not enough memory"),
             (KeyError(), "load_failed", "KeyError"),
             (SystemExit(3), "load_failed", "SystemExit: 3"),
         ],
@@ -208,6 +199,20 @@ class TestGenerate:
         bench.say(generate("second"))
         assert isinstance(bench.until(Done, Failed)[-1], Done)
 
+    @pytest.mark.parametrize(
+        "error",
+        [MemoryError(), TorchsOwn("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: no")],
+        ids=["Python's", "torch's", "torch's on a CPU"],
+    )
+    def test_memory_that_runs_out_has_a_code_of_its_own(self, make_bench, error):
+        """Whoever noticed it; the library's words are for the log."""
+        bench = make_bench(lambda: Scripted(answer=raising(error)))
+        bench.say(generate("hello"))
+        failed = bench.until(Failed)[-1]
+
+        assert failed.code == "out_of_memory"
+        assert failed.facts == {"reason": "there is not enough memory for this answer"}
+
     def test_what_came_before_a_failure_is_delivered(self, bench):
         """Held back or not."""
         bench.say(generate("tokens=5 fail=3", interval_s=NEVER_S))
@@ -255,6 +260,79 @@ class TestGenerate:
 
         assert failed.code == "context_too_long"
         assert failed.facts == {"prompt_tokens": 100, "context_tokens": 100}
+
+
+class TestEmptyAnswer:
+    """Whoever ends its turn without a word has failed; whoever is ended has not."""
+
+    @pytest.mark.parametrize("text", ["", " \n"])
+    def test_an_end_without_a_visible_word_is_a_failure(self, make_bench, text):
+        """And no white space was delivered as if it were an answer."""
+
+        def answer(job, output):
+            output.piece(text, 1)
+            return generated(finish_reason=FinishReason.STOP)
+
+        bench = make_bench(lambda: Scripted(answer=answer))
+        bench.load()
+        bench.say(generate("hello", interval_s=0.0))
+        heard = bench.until(Done, Failed)
+
+        assert [type(frame) for frame in heard] == [Failed]
+        assert (heard[-1].code, heard[-1].facts) == ("empty_answer", {"model": "m"})
+
+    @pytest.mark.parametrize("text", ["", " \n"])
+    @pytest.mark.parametrize("finish", [FinishReason.LENGTH, FinishReason.CANCELLED])
+    def test_an_answer_cut_short_may_be_empty(self, make_bench, finish, text):
+        """Its white space is delivered."""
+
+        def answer(job, output):
+            output.piece(text, 1)
+            return generated(finish_reason=finish)
+
+        bench = make_bench(lambda: Scripted(answer=answer))
+        bench.say(generate("hello"))
+        heard = bench.until(Done, Failed)
+
+        assert isinstance(heard[-1], Done)
+        assert "".join(frame.text for frame in heard[:-1]) == text
+
+    @pytest.mark.parametrize(("tokens", "kind"), [(1, Done), (0, Failed)])
+    def test_a_stop_string_met_at_once_is_no_failure(self, make_bench, tokens, kind):
+        """Its tokens were made and withheld; an end at the very first token is one still."""
+        ended = generated(finish_reason=FinishReason.STOP, completion_tokens=tokens)
+        bench = make_bench(lambda: Scripted(answer=lambda *_: ended))
+        bench.say(Generate(request_id="r1", messages=[["user", "x"]], sampling={"stop": ["x"]}))
+
+        assert isinstance(bench.until(Done, Failed)[-1], kind)
+
+    def test_the_fake_can_play_it(self, bench):
+        """Its script says so in a word."""
+        bench.say(generate("empty"), generate("an empty echo", "r2"))
+        heard = [bench.until(Done, Failed)[-1] for _ in range(2)]
+
+        assert {frame.request_id: type(frame) for frame in heard} == {"r1": Failed, "r2": Done}
+
+
+class TestDeadline:
+    def test_a_job_ends_by_itself_when_its_time_is_over(self, bench):
+        """Nobody has to ask."""
+        bench.say(generate("tokens=50000 delay=0.01", deadline_s=time.monotonic() + 0.1))
+
+        assert bench.until(Done, Failed)[-1].finish_reason == "cancelled"
+
+    def test_time_that_was_over_before_costs_nothing(self, bench):
+        """Not a token."""
+        bench.say(generate("tokens=50", deadline_s=time.monotonic() - 1.0))
+        done = bench.until(Done, Failed)[-1]
+
+        assert (done.finish_reason, done.completion_tokens) == ("cancelled", 0)
+
+    def test_time_to_spare_changes_nothing(self, bench):
+        """The answer ends as it would."""
+        bench.say(generate("tokens=5", deadline_s=time.monotonic() + NEVER_S))
+
+        assert bench.until(Done, Failed)[-1].finish_reason == "stop"
 
 
 class TestHeartbeat:
@@ -316,52 +394,3 @@ class TestEnd:
 
         assert runtime.closed == 0
         free.set()
-
-
-class TestJobOutput:
-    def test_the_first_piece_never_waits(self):
-        """Those that follow closely travel as one."""
-        sent: list[Frame] = []
-        output = JobOutput("r1", sent.append, NEVER_S)
-
-        for number in range(4):
-            output.piece(f"t{number} ", 1)
-        assert [frame.text for frame in sent] == ["t0 "]
-        output.flush()
-
-        assert [(frame.seq, frame.text, frame.num_tokens) for frame in sent] == [
-            (0, "t0 ", 1),
-            (1, "t1 t2 t3 ", 3),
-        ]
-        assert output.num_tokens == 4
-
-    def test_tokens_without_text_are_counted_with_the_next_text(self):
-        """Half a character is a token too; an empty piece is not sent."""
-        sent: list[Frame] = []
-        output = JobOutput("r1", sent.append, 0.0)
-
-        output.piece("", 1)
-        assert sent == []
-        output.piece("é", 1)
-        output.flush()
-
-        assert [(frame.text, frame.num_tokens) for frame in sent] == [("é", 2)]
-
-    def test_without_an_interval_every_piece_travels_alone(self):
-        """For those who want every token."""
-        sent: list[Frame] = []
-        output = JobOutput("r1", sent.append, 0.0)
-
-        for piece in "abc":
-            output.piece(piece, 1)
-
-        assert [frame.text for frame in sent] == ["a", "b", "c"]
-
-    def test_a_stop_is_seen(self):
-        """From any thread."""
-        output = JobOutput("r1", lambda frame: None, 0.0)
-        assert output.stopped is False
-
-        output.stop()
-
-        assert output.stopped is True

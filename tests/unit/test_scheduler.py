@@ -4,40 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from orion.errors import AgentLoadError, OrionError, OverloadedError
+from orion.errors import AgentLoadError, OverloadedError
 from orion.scheduling import Scheduler
-
-
-class Recorder:
-    """Effects that only remember."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, ...]] = []
-        self.errors: list[OrionError] = []
-        self.shy: set[str] = set()
-        self.running: dict[str, set[str]] = {}
-
-    def grant(self, request_id: str, model: str) -> None:
-        self.calls.append(("grant", request_id, model))
-        self.running.setdefault(model, set()).add(request_id)
-
-    def may_grant(self, request_id: str, model: str) -> bool:
-        return not (request_id in self.shy and self.shy & self.running.get(model, set()))
-
-    def refuse(self, request_id: str, error: OrionError) -> None:
-        self.calls.append(("refuse", request_id, error.code))
-        self.errors.append(error)
-
-    def start_load(self, model: str) -> None:
-        self.calls.append(("load", model))
-
-    def start_unload(self, model: str) -> None:
-        self.calls.append(("unload", model))
-
-    def take(self) -> list[tuple[str, ...]]:
-        """What happened since the last look."""
-        taken, self.calls = self.calls, []
-        return taken
+from tests.fakes.effects import Recorder, resident
 
 
 @pytest.fixture
@@ -49,14 +18,6 @@ def effects() -> Recorder:
 def scheduler(effects: Recorder) -> Scheduler:
     """One place, two slots per model, room for two more."""
     return Scheduler(effects, places=1, queue_max=2, default_slots=2)
-
-
-def resident(scheduler: Scheduler, effects: Recorder, model: str, slots: int = 2) -> None:
-    """Load `model` for a request that has come and gone."""
-    scheduler.on_request(f"first-{model}", model)
-    scheduler.on_loaded(model, slots)
-    scheduler.on_release(model)
-    effects.take()
 
 
 class TestLoading:
@@ -364,75 +325,3 @@ class TestDeath:
 
         assert effects.take() == [("grant", "r2", "a")]
         assert scheduler.running == 1
-
-
-class TestTakingOver:
-    def test_who_goes_on_elsewhere_is_before_all_that_wait(self, scheduler, effects):
-        """Its place was paid for: no new turn in the queue."""
-        resident(scheduler, effects, "a", slots=1)
-        scheduler.on_request("r1", "a")
-        scheduler.on_request("r2", "a")
-        effects.take()
-
-        scheduler.on_handover("r1", "a", "a")
-
-        assert effects.take() == [("grant", "r1", "a")]
-        assert scheduler.position("r2") == 1
-
-    def test_who_goes_on_is_never_refused(self, scheduler, effects):
-        """However full the queue is."""
-        resident(scheduler, effects, "a", slots=1)
-        for number in range(4):
-            scheduler.on_request(f"r{number}", "a")
-        effects.take()
-        scheduler.on_gone("a")
-        scheduler.on_resume("r0", "b")
-
-        assert ("load", "a") in effects.take()
-        assert scheduler.position("r0") == 1
-
-    def test_it_may_give_up_too(self, scheduler, effects):
-        """And is then nowhere."""
-        scheduler.on_resume("r0", "b")
-
-        assert scheduler.on_leave("r0")
-        assert not scheduler.on_leave("r0")
-        assert scheduler.position("r0") is None
-
-    def test_two_that_may_not_share_a_worker_do_not(self, scheduler, effects):
-        """And those behind them are not held back."""
-        effects.shy = {"r1", "r2"}
-        resident(scheduler, effects, "a", slots=3)
-        for number in (1, 2, 3):
-            scheduler.on_request(f"r{number}", "a")
-        assert effects.take() == [("grant", "r1", "a"), ("grant", "r3", "a")]
-
-        effects.running["a"].discard("r1")
-        scheduler.on_release("a")
-
-        assert effects.take() == [("grant", "r2", "a")]
-
-
-class TestBringingBack:
-    def test_a_lost_model_is_loaded_where_there_is_room(self, scheduler, effects):
-        """Once."""
-        assert scheduler.on_wanted("a")
-        assert scheduler.on_wanted("a")
-        assert effects.take() == [("load", "a")]
-
-    def test_not_while_others_wait_for_the_place(self, scheduler, effects):
-        """A person comes first."""
-        scheduler.on_request("r1", "b")
-        scheduler.on_load_failed("b", AgentLoadError(model="b", reason="no"))
-        effects.take()
-        scheduler.resuming["r2"] = "b"
-
-        assert scheduler.on_wanted("a")
-        assert effects.take() == []
-
-    def test_not_in_the_place_of_another(self, scheduler, effects):
-        """Nobody is evicted for what nobody waits for."""
-        resident(scheduler, effects, "b")
-
-        assert not scheduler.on_wanted("a")
-        assert effects.take() == []

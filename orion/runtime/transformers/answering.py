@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from orion.errors import GenerationError, OrionError
+from orion.errors import GenerationError, OrionError, OutOfMemoryError
 from orion.runtime.base import Generated
+from orion.runtime.failure import is_out_of_memory
 from orion.runtime.text_stream import TextStream
 from orion.types import FinishReason
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orion.runtime.base import Output
+    from orion.runtime.transformers.interrupt import LayerWatch
     from orion.types import Sampling
 
 _SEED_BITS = (1 << 63) - 1
@@ -24,6 +26,7 @@ def answer(
     prompt: list[int],
     sampling: Sampling,
     *,
+    watch: LayerWatch,
     ending_ids: frozenset[int],
     decode: Callable[[list[int]], str],
     context_tokens: int,
@@ -32,7 +35,8 @@ def answer(
     """Continue `prompt` into `output`.
 
     Raises:
-        GenerationError: The numbers are not finite, memory ran out, or the model failed.
+        OutOfMemoryError: Memory ran out.
+        GenerationError: The numbers are not finite, or the model failed.
     """
     import torch
 
@@ -44,23 +48,25 @@ def answer(
         else:
             torch.manual_seed(seed & _SEED_BITS)
         if not output.stopped:
-            model.generate(
-                input_ids=torch.tensor([prompt], device=model.device),
-                attention_mask=torch.ones((1, len(prompt)), dtype=torch.long, device=model.device),
-                generation_config=_configuration(
-                    sampling,
-                    max_tokens=min(sampling.max_tokens, context_tokens - len(prompt)),
-                    ending_ids=ending_ids,
-                ),
-                logits_processor=[_refuse_no_numbers],
-                stopping_criteria=[stream.is_done],
-                streamer=stream,
-            )
+            ids = torch.tensor([prompt], device=model.device)  # [1, T]
+            with watch.over(output):
+                model.generate(
+                    input_ids=ids,
+                    attention_mask=torch.ones_like(ids),
+                    generation_config=_configuration(
+                        sampling,
+                        max_tokens=min(sampling.max_tokens, context_tokens - len(prompt)),
+                        ending_ids=ending_ids,
+                    ),
+                    logits_processor=[_refuse_no_numbers],
+                    stopping_criteria=[stream.is_done],
+                    streamer=stream,
+                )
     except OrionError:
         raise
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise GenerationError(reason="there is not enough memory for this answer") from error
     except Exception as error:
+        if is_out_of_memory(error):
+            raise OutOfMemoryError(reason="there is not enough memory for this answer") from error
         reason = f"{type(error).__name__} inside the model"
         raise GenerationError(reason=reason) from error
     return stream.generated(len(prompt))
@@ -89,8 +95,11 @@ def _configuration(sampling: Sampling, *, max_tokens: int, ending_ids: frozenset
 
 
 def _refuse_no_numbers(_input_ids: Any, scores: Any) -> Any:
-    """A logits processor that lets scores through as they are, or not at all."""
-    if bool(scores.isnan().any()):
+    """A logits processor that lets scores through as they are, or not at all.
+
+    The maximum is no number where any score is none, and infinite where no choice is left.
+    """
+    if not bool(scores.max().isfinite()):
         raise GenerationError(reason="the model produced values that are no numbers")
     return scores
 

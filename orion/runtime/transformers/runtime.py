@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from orion.errors import AgentLoadError, GenerationError, OrionError
 from orion.runtime.base import LoadedModel
+from orion.runtime.failure import is_out_of_memory
 from orion.runtime.prompt import PromptBuilder
 from orion.runtime.transformers.answering import answer
 from orion.runtime.transformers.checkpoint import find_checkpoint
+from orion.runtime.transformers.interrupt import LayerWatch
 from orion.runtime.transformers.loading import (
     chosen_dtype,
     ending_ids,
@@ -34,6 +36,7 @@ class TransformersRuntime:
 
     def __init__(self) -> None:
         self._model: Any = None
+        self._watch: LayerWatch | None = None
         self._tokenizer: CheckpointTokenizer | None = None
         self._prompts: PromptBuilder | None = None
         self._ending_ids: frozenset[int] = frozenset()
@@ -60,9 +63,9 @@ class TransformersRuntime:
             return self._load(spec, progress)
         except OrionError:
             raise
-        except (MemoryError, torch.OutOfMemoryError) as error:
-            raise AgentLoadError(model=spec.model, reason="not enough memory") from error
         except Exception as error:
+            if is_out_of_memory(error):
+                raise AgentLoadError(model=spec.model, reason="not enough memory") from error
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             raise AgentLoadError(model=spec.model, reason=reason) from error
 
@@ -84,7 +87,7 @@ class TransformersRuntime:
         first_forward(model)
         known = getattr(model.config, "max_position_embeddings", None) or spec.context_tokens
         self._context_tokens = min(spec.context_tokens, int(known))
-        self._model, self._tokenizer = model, tokenizer
+        self._model, self._watch, self._tokenizer = model, LayerWatch(model), tokenizer
         self._prompts = PromptBuilder(tokenizer.template, tokenizer)
         self._ending_ids = tokenizer.ending_ids | ending_ids(model)
         progress("completing", 1.0)
@@ -106,7 +109,7 @@ class TransformersRuntime:
             ContextTooLongError: The prompt does not fit and may not be trimmed.
             GenerationError: The model failed, or none is loaded.
         """
-        if self._model is None or self._prompts is None or self._tokenizer is None:
+        if self._watch is None or self._prompts is None or self._tokenizer is None:
             raise GenerationError(reason="no model is loaded")
         with self._one_at_a_time:
             prompt = self._prompts.build(
@@ -120,6 +123,7 @@ class TransformersRuntime:
                 self._model,
                 prompt.ids,
                 job.sampling,
+                watch=self._watch,
                 ending_ids=self._ending_ids,
                 decode=self._tokenizer.decode,
                 context_tokens=self._context_tokens,
@@ -128,4 +132,4 @@ class TransformersRuntime:
 
     def close(self) -> None:
         """Let go of the weights; in a child the end of the process does it."""
-        self._model = self._prompts = self._tokenizer = None
+        self._model = self._watch = self._prompts = self._tokenizer = None
