@@ -263,8 +263,7 @@ class Breaker:
             machine.admit(now_s, number, generation)
             return permit
 
-    @contextmanager
-    def _section(self) -> Iterator[float]:
+    def _hold(self) -> Iterator[float]:
         """Hold the lock with everything settled up to now, which is what it gives."""
         if os.getpid() != self._process:
             raise BreakerMisuseError(breaker=self.name, reason="belongs to the parent process")
@@ -278,6 +277,8 @@ class Breaker:
                 yield now_s
             finally:
                 self._busy = False
+
+    _section = contextmanager(_hold)
 
     def _settle(self, now_s: float) -> None:
         while self._inbox:

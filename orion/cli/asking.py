@@ -93,6 +93,8 @@ def show(events: Iterator[Event], console: Console) -> Answer:
             case FinalEvent():
                 console.end_progress()
                 console.line()
+                if event.answer.fallback_from:
+                    console.note(_replaced(event.answer))
                 if sys.stderr.isatty():
                     console.note(_summary(event.answer))
                 return event.answer
@@ -104,6 +106,10 @@ def show(events: Iterator[Event], console: Console) -> Answer:
             case _:
                 continue
     raise GenerationError(reason="the answer ended without an end")
+
+
+def _replaced(answer: Answer) -> str:
+    return f"{answer.fallback_from} could not answer; {answer.agent} did in its place"
 
 
 def _summary(answer: Answer) -> str:

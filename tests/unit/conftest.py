@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.bench import Bench
 from tests.fakes.hall import Hall
 
 
@@ -27,3 +28,17 @@ def make_hall() -> Iterator[Callable[..., Hall]]:
 def hall(make_hall: Callable[..., Hall]) -> Hall:
     """One place, two slots, room for two more."""
     return make_hall()
+
+
+@pytest.fixture
+def make_bench() -> Iterator[Callable[..., Bench]]:
+    """Makes worker's loops in threads, and ends them."""
+    made: list[Bench] = []
+
+    def make(*arguments: Any, **given: Any) -> Bench:
+        made.append(Bench(*arguments, **given))
+        return made[-1]
+
+    yield make
+    for bench in made:
+        bench.end()

@@ -192,9 +192,9 @@ class TestSlowReaders:
 
     def test_slow_client_gets_everything(self, make_fake_engine):
         """The engine waits for one who takes it bit by bit."""
-        engine = make_fake_engine(stream={"buffer_bytes": 1024})
-        question = [{"role": "user", "content": "tokens=2000"}]
-        body = chat_body({**STREAM, "messages": question, "max_tokens": 2000})
+        engine = make_fake_engine(stream={"buffer_bytes": 2048})
+        question = [{"role": "user", "content": "tokens=600"}]
+        body = chat_body({**STREAM, "messages": question, "max_tokens": 600})
 
         async def ask() -> Reply:
             reads = asyncio.Event()
@@ -211,4 +211,4 @@ class TestSlowReaders:
         chunks = asyncio.run(ask()).chunks()
 
         pieces = [chunk["choices"][0]["delta"].get("content", "") for chunk in chunks[:-1]]
-        assert "".join(pieces) == "".join(f"t{index} " for index in range(2000))
+        assert "".join(pieces) == "".join(f"t{index} " for index in range(600))

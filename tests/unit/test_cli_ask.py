@@ -10,6 +10,7 @@ from orion.cli.asking import show
 from orion.cli.output import Console
 from orion.errors import GenerationError
 from orion.registry import AGENT_IDS
+from tests.fakes.engine import Call, falling_back
 from tests.unit.cli_support import Orion, Terminal
 
 ANSWER_KEYS = {
@@ -167,6 +168,16 @@ class TestAsk:
         assert "\x1b" not in out.getvalue()
         assert "conversation-agent · smollm2-135m-instruct · " in err.getvalue()
         assert "cut at --max-tokens" in err.getvalue()
+
+    def test_a_fallback_is_said_beside_the_answer(self, capsys):
+        """The text alone on stdout, who answered in whose place on stderr."""
+        call = Call("hi", {"request_id": "r"})
+
+        show(falling_back("code-agent", "creative-agent", "A poem.")(call), Console())
+
+        said = capsys.readouterr()
+        assert said.out == "A poem.\n"
+        assert "code-agent could not answer; creative-agent did in its place" in said.err
 
     def test_stream_without_an_end_is_an_error(self):
         """An engine that forgets its last event does not pass for an answer."""

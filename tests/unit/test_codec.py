@@ -25,6 +25,7 @@ from orion.protocol import (
     Loaded,
     LoadFailed,
     LoadProgress,
+    Prefilling,
     Ready,
     Started,
     Stop,
@@ -40,6 +41,7 @@ EVERY_FRAME: list[Frame] = [
         context_tokens=4096,
         threads=2,
         options={"n": None},
+        fault="slow",
     ),
     Generate(
         request_id="r1",
@@ -47,6 +49,8 @@ EVERY_FRAME: list[Frame] = [
         sampling={"temperature": 0.7, "stop": ["\n\n"], "seed": 2**32 - 1},
         trim_history=True,
         interval_s=0.0,
+        deadline_s=86_400.5,
+        fault="hang",
     ),
     Stop(request_id="r1"),
     Exit(),
@@ -63,6 +67,7 @@ EVERY_FRAME: list[Frame] = [
     ),
     LoadFailed(model="m", code="bad_weights", facts={"file": "a", "got": 3}, detail="trace"),
     Started(request_id="r1", prompt_tokens=12, trimmed_messages=1),
+    Prefilling(request_id="r1", read_tokens=128, prompt_tokens=3481),
     Delta(request_id="r1", seq=0, text="Salut \u0000 là", num_tokens=2),
     Done(
         request_id="r1",

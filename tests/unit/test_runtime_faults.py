@@ -12,6 +12,8 @@ from orion.runtime import faults
 from orion.types import FaultKind
 from tests.fakes.bench import LOAD, generate
 
+NO_MEMORY = "there is not enough memory for this answer"
+
 
 @pytest.fixture
 def bench(make_bench):
@@ -26,11 +28,11 @@ class TestGenerate:
         ("kind", "code", "facts"),
         [
             (FaultKind.FAIL, "generation_failed", {"reason": "injected"}),
-            (FaultKind.OOM, "out_of_memory", {"reason": "there is not enough memory for this answer"}),
+            (FaultKind.OOM, "out_of_memory", {"reason": NO_MEMORY}),
             (FaultKind.KILL, "worker_died", {"model": "m", "exit_code": -9}),
             ("earthquake", "generation_failed", {"reason": "there is no fault 'earthquake'"}),
         ],
-    )  # fmt: skip
+    )
     def test_a_fault_costs_one_answer(self, bench, kind, code, facts):
         """Before its first piece; the next one is given. A death is played, not died."""
         bench.say(generate("tokens=5", fault=str(kind)))
