@@ -39,8 +39,8 @@ class Circuit(CircuitBreaker):
         return self._create_new_state(self.storage.state)
 
     @state.setter
-    def state(self, state: str) -> None:
-        self._refuse(f"state = {state!r}")
+    def state(self, _: str) -> None:
+        self._refuse("state")
 
     def call(self, *_: object, **__: object) -> NoReturn:
         """Refused.
@@ -60,7 +60,7 @@ class Circuit(CircuitBreaker):
 
     def __call__(self, *_: object, **__: object) -> NoReturn:
         """Refused as a decorator, like `call`."""
-        self._refuse("a decorator")
+        self._refuse("decorator")
 
     def open(self) -> NoReturn:
         """Refused: the state belongs to the `Breaker`."""
@@ -83,5 +83,5 @@ class Circuit(CircuitBreaker):
     def _refuse(self, what: str) -> NoReturn:
         raise BreakerMisuseError(
             breaker=self.name,
-            reason=f"runs no work and changes no state through pybreaker's {what}",
+            reason=f"runs no work and changes no state through pybreaker's `{what}`",
         )

@@ -18,7 +18,6 @@ class _Stopwatch:
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
-        self._asked_s = 0.0
         self.ttft_s: float | None = None
         self.gap_s = 0.0
 

@@ -72,6 +72,7 @@ class WorkerRecord:
     cpu_s: float = 0.0
     busy_s: float = 0.0
     stopped: bool = False
+    suspected_s: float | None = None
     posted: int = 0
     handled: int = 0
     strays: int = 0

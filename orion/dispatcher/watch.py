@@ -30,6 +30,8 @@ _BUSY_SILENCE_FACTOR = 5.0
 _SHARED_STOP_FACTOR = 10.0
 _FULL_FACTOR = 4
 _UNKILLABLE_S = 5.0
+_SECOND_LOOK_S = 0.2
+_SLOW_TOKENS = 3.0
 
 
 class Watch:
@@ -50,8 +52,8 @@ class Watch:
                 continue
             self._take_pulse(record, now_s)
             self._check_load(record, now_s)
+            self._check_stops(record, now_s)
             self._check_alive(record, now_s)
-            self._check_jobs(record, now_s)
             self._check_growth(record)
         for ticket in list(desk.tickets.values()):
             deadline_s = ticket.job.deadline_s if ticket.job else ticket.deadline_s
@@ -107,38 +109,57 @@ class Watch:
         self._desk.load_failed(model, DeadlineExceededError(phase="loading", limit_s=limit_s))
 
     def _check_alive(self, record: WorkerRecord, now_s: float) -> None:
+        """End a worker that is silent, or that stands still over an answer."""
+        silent_s = self._too_silent_s(record, now_s) or self._stalled_s(record, now_s)
+        if silent_s is None or record.killed_at_s is not None:
+            record.suspected_s = None
+            return
+        # If it was this process that stood still, what was said meanwhile is heard now.
+        if record.suspected_s is None:
+            record.suspected_s = now_s
+        if now_s - record.suspected_s < _SECOND_LOOK_S:
+            return
+        model = record.plan.model if record.plan else ""
+        error = WorkerHungError(model=model, exit_code=None, silent_s=round(silent_s, 1))
+        self._condemn(record, error)
+
+    def _too_silent_s(self, record: WorkerRecord, now_s: float) -> float | None:
         """Heartbeats come from a thread of their own: silence means stopped, starved or stuck."""
         limit_s = self._desk.limits.heartbeat_s
         silent_s = now_s - record.heard_s
-        if silent_s <= limit_s or record.killed_at_s is not None:
-            return
-        if record.state is WorkerState.LEAVING:
-            return
-        if not record.stopped:
-            if record.heartbeat is None:  # still importing: its load has a limit of its own
-                return
-            if now_s - record.busy_s < limit_s or record.worker.pid is None:
-                limit_s *= _BUSY_SILENCE_FACTOR
-            if silent_s <= limit_s:
-                return
-        self._condemn(record, self._hung(record, silent_s))
+        if silent_s <= limit_s or record.state is WorkerState.LEAVING:
+            return None
+        if record.stopped:
+            return silent_s
+        if record.heartbeat is None:  # still importing: its load has a limit of its own
+            return None
+        if now_s - record.busy_s < limit_s or record.worker.pid is None:
+            limit_s *= _BUSY_SILENCE_FACTOR
+        return silent_s if silent_s > limit_s else None
 
-    def _check_jobs(self, record: WorkerRecord, now_s: float) -> None:
-        if record.state is not WorkerState.READY or record.killed_at_s is not None:
+    def _stalled_s(self, record: WorkerRecord, now_s: float) -> float | None:
+        """For how long an answer has stood still while nothing was computed, if too long."""
+        moved_s = min(
+            (job.moved_s for job in list(record.jobs.values()) if not job.over), default=now_s
+        )
+        idle_s = now_s - max(moved_s, record.busy_s)
+        if record.worker.pid is None or record.state is not WorkerState.READY:
+            return None
+        return idle_s if idle_s > self._desk.limits.stall_s else None
+
+    def _check_stops(self, record: WorkerRecord, now_s: float) -> None:
+        """End a worker that does not let go of an answer, sooner if nobody else uses it."""
+        if record.state is not WorkerState.READY:
             return
-        limits = self._desk.limits
         jobs = list(record.jobs.values())
         shared = any(not job.over for job in jobs)
-        stop_s = limits.stop_s * (_SHARED_STOP_FACTOR if shared else 1.0)
         for job in jobs:
+            stop_s = max(self._desk.limits.stop_s, _SLOW_TOKENS * job.gap_s)
+            stop_s *= _SHARED_STOP_FACTOR if shared else 1.0
             if job.stop_sent_s is not None and now_s - job.stop_sent_s > stop_s:
                 self._desk.log.error("worker.ignores_stop", worker=record.worker.id)
                 # Whoever stopped it is not to blame for what a worker does not hear.
                 self._condemn(record, _died(record), suspect=False)
-                return
-            idle_s = now_s - max(job.moved_s, record.busy_s)
-            if not job.over and record.worker.pid is not None and idle_s > limits.stall_s:
-                self._condemn(record, self._hung(record, idle_s))
                 return
 
     def _check_growth(self, record: WorkerRecord) -> None:
@@ -156,10 +177,6 @@ class Watch:
             record.renewing = True
             self._desk.log.warning("worker.renewed", worker=record.worker.id, grown_bytes=grown)
             self._desk.scheduler.ask_unload(record.plan.model)
-
-    def _hung(self, record: WorkerRecord, silent_s: float) -> WorkerHungError:
-        model = record.plan.model if record.plan else ""
-        return WorkerHungError(model=model, exit_code=None, silent_s=round(silent_s, 1))
 
     def _condemn(self, record: WorkerRecord, cause: OrionError, *, suspect: bool = True) -> None:
         """Kill a worker; its exit tells those who wait."""

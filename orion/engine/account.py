@@ -71,9 +71,10 @@ class Account:
 
     def text(self, piece: str, num_tokens: int) -> None:
         """A piece is about to be handed to the caller."""
-        if self._first_text_s is None:
+        if piece and self._first_text_s is None:
             self._first_text_s = self._clock.now()
-        self._pieces.append(piece)
+        if piece:
+            self._pieces.append(piece)
         tokens = self.usage.completion_tokens + num_tokens
         self.usage = replace(self.usage, completion_tokens=tokens)
 

@@ -163,7 +163,12 @@ def status_html(health: Mapping[str, Any], stats: Mapping[str, Any], locale: str
     parts = [_memory(stats.get("workers") or (), locale)]
     if waiting := (stats.get("queue") or {}).get("waiting"):
         parts.append(say("status.waiting", locale, count=waiting))
-    parts.extend(str(reason) for reason in health.get("reasons") or ())
+    paused = [str(name) for name in (health.get("breakers") or {}).get("down") or ()]
+    if paused:
+        targets = dict.fromkeys(name.partition(":")[2] or name for name in paused)
+        parts.append(say("status.paused", locale, names=", ".join(targets)))
+    reasons = [str(reason) for reason in health.get("reasons") or ()]
+    parts.extend(text for text in reasons if not any(name in text for name in paused))
     words = " · ".join((catalogue.get(f"status.{status}", status), *parts))
     return f'<p class="status {escape(status)}"><span class="dot"></span>{escape(words)}</p>'
 

@@ -90,6 +90,7 @@ ENGLISH = {
     "status.none": "no model in memory",
     "status.loading": "loading {models}",
     "status.waiting": "{count} waiting",
+    "status.paused": "paused after failures: {names}",
 }
 
 FRENCH = {
@@ -171,6 +172,7 @@ FRENCH = {
     "status.none": "aucun modèle en mémoire",
     "status.loading": "chargement de {models}",
     "status.waiting": "{count} en attente",
+    "status.paused": "en pause après des échecs : {names}",
 }
 
 CATALOGUES: Mapping[str, Mapping[str, str]] = {"en": ENGLISH, "fr": FRENCH}

@@ -289,6 +289,28 @@ class TestErrors:
         assert tab.notes() == notes
         assert tab.complaints == []
 
+    def test_a_worker_that_is_killed_before_it_speaks_is_replaced(
+        self, make_fake_engine: MakeEngine, serve: Serve, open_tab: OpenTab
+    ) -> None:
+        """The question is answered by another agent, and so is the next one."""
+        engine = make_fake_engine(executor="spawn", faults=True)
+        engine.inject_fault("creative-agent", "kill")
+        tab = open_tab(serve(engine))
+        tab.page.click("#agent input")
+        tab.page.click("#agent [role=option]:has-text('creative-agent')")
+
+        tab.ask("hello")
+        tab.answered(1)
+        tab.ask("and now?")
+        tab.answered(2)
+
+        first, second = tab.notes()
+        assert "in place of creative-agent" in first
+        assert second.startswith("creative-agent · ")
+        assert tab.bubbles() == ["echo: hello", "echo: and now?"]
+        assert engine.stats()["deaths"] == 1
+        assert tab.complaints == []
+
     def test_a_megabyte_is_refused_politely(self, url: str, open_tab: OpenTab) -> None:
         """With the limit, and without keeping it."""
         tab = open_tab(url)

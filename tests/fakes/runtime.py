@@ -92,13 +92,13 @@ class FakeRuntime:
         made = 0
         finish = FinishReason.STOP
         for piece in pieces:
-            if output.stopped:
-                finish = FinishReason.CANCELLED
-                break
             if made >= job.sampling.max_tokens:
                 finish = FinishReason.LENGTH
                 break
             misbehave(script, made, job, output)
+            if output.stopped:
+                finish = FinishReason.CANCELLED
+                break
             output.piece(piece, 1)
             made += 1
             self._wait(script.get("delay", 0.0), output)

@@ -29,6 +29,8 @@ class TestSupervision:
         hall.pass_time(1.9)
         assert not worker.terminated.is_set()
         hall.pass_time(0.2)
+        assert not worker.terminated.is_set()
+        hall.pass_time(0.3)
         assert worker.terminated.is_set()
         hall.pass_time(0.4)
         assert worker.killed.is_set()
@@ -49,8 +51,21 @@ class TestSupervision:
         assert not worker.terminated.is_set()
         hall.pulses[7] = Pulse(stopped=False, cpu_s=20.0)
         hall.pass_time(1.1)
+        hall.pass_time(0.3)
 
         assert worker.terminated.is_set()
+
+    def test_nobody_is_accused_when_it_was_this_process_that_stood_still(self, hall):
+        """What was said meanwhile is heard before anyone is ended."""
+        hall.load()
+        worker = hall.holder("a")
+        self.beat(hall)
+        hall.pulses[7] = Pulse(stopped=False, cpu_s=1.0)
+        hall.pass_time(30.0)
+        self.beat(hall)
+        hall.pass_time(0.3)
+
+        assert not worker.terminated.is_set()
 
     def test_a_silent_process_that_does_nothing_is_ended(self, hall):
         """Its heartbeat thread should speak."""
@@ -58,7 +73,7 @@ class TestSupervision:
         worker = hall.holder("a")
         self.beat(hall)
         hall.pulses[7] = Pulse(stopped=False, cpu_s=1.0)
-        for _ in range(5):
+        for _ in range(6):
             hall.pass_time(0.5)
 
         assert worker.terminated.is_set()
@@ -70,7 +85,7 @@ class TestSupervision:
         worker = hall.holder("a")
         ticket = ask(hall, "code", LAST)
         hall.pulses[7] = Pulse(stopped=False, cpu_s=0.0)
-        for _ in range(11):
+        for _ in range(12):
             self.beat(hall)
             hall.pass_time(1.0)
         assert worker.terminated.is_set()

@@ -207,6 +207,20 @@ class TestStatus:
 
         assert "2 waiting · &lt;b&gt;" in html
 
+    def test_names_who_is_paused_in_the_reader_s_language(self) -> None:
+        """Once each, and not again in the engine's words."""
+        down = ["generate:code-agent", "load:code-agent"]
+        health = {
+            "status": "degraded",
+            "reasons": ["the breaker generate:code-agent is open", "the disk is full"],
+            "breakers": {"healthy": [], "degraded": [], "down": down},
+        }
+
+        line = note.status_html(health, {}, "fr")
+
+        assert "en pause après des échecs : code-agent · the disk is full<" in line
+        assert "breaker" not in line
+
 
 class TestView:
     def test_shows_every_turn(self) -> None:
