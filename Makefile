@@ -17,7 +17,7 @@ RUN_STAMP := $(VENV)/.orion-run-$(RUN_KEY)
 DEV_STAMP := $(VENV)/.orion-dev-$(RUN_KEY)-$(DEV_KEY)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev run test check lint types imports fmt docs bench clean
+.PHONY: help setup dev run test check lint types imports fmt docs bench mutants clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -62,6 +62,9 @@ docs: dev ## rewrite what is generated: the settings table of README.md
 
 bench: setup ## print the figures of the README beside their baselines
 	@$(BIN)/orion bench $(ARGS)
+
+mutants: dev ## change the breakers in every way mutmut knows; a change no test notices fails
+	@$(BIN)/python scripts/mutants.py $(ARGS)
 
 clean: ## remove the environment and every cache in this folder
 	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* htmlcov .gradio

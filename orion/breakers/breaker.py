@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pybreaker import CircuitBreakerListener
 
 from orion.breakers.circuit import Circuit
-from orion.breakers.delivery import Delivery
+from orion.breakers.delivery import CLOSE_S, Delivery
 from orion.breakers.machine import Machine
 from orion.breakers.permit import Outcome, OutcomeKind, Permit
 from orion.breakers.snapshot import snapshot_of
@@ -198,7 +198,7 @@ class Breaker:
         """Wait until the listeners have heard what happened so far; whether they did, in time."""
         return all(delivery.flush(timeout_s) for delivery, _ in self._listeners)
 
-    def close(self, timeout_s: float = 1.0) -> None:
+    def close(self, timeout_s: float = CLOSE_S) -> None:
         """End the threads of its own listeners."""
         for delivery in self._own_deliveries:
             delivery.close(timeout_s)

@@ -21,6 +21,9 @@ MOST_WAITING = 1024
 LONG_S = 1.0
 """A listener that keeps an event for longer is told of in the log."""
 
+CLOSE_S = 1.0
+"""How long a listener may take to hear what waits before it is left alone."""
+
 
 class Delivery:
     """The queue and the thread of one listener.

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
-from random import Random
 from typing import TYPE_CHECKING, Any
 
 from orion.breakers.breaker import Breaker
-from orion.breakers.delivery import Delivery
+from orion.breakers.delivery import CLOSE_S, Delivery
 from orion.breakers.state import BreakerEvent, BreakerMode, BreakerState, EventKind
 from orion.clock import MonotonicClock
 from orion.errors import BreakerConfigError
 
 if TYPE_CHECKING:
+    from random import Random
+
     from orion.breakers.breaker import Listener
     from orion.breakers.config import BreakerConfig
     from orion.clock import Clock
@@ -27,7 +28,7 @@ class Breakers:
     Args:
         clock: Handed to every breaker.
         log: Told of every event; and once of each listener that misbehaves.
-        random: Draws the jitter of all.
+        random: Draws the jitter of all; else each draws its own.
         enabled: False: every breaker is made disabled, and a reset leaves it so.
     """
 
@@ -41,7 +42,7 @@ class Breakers:
     ) -> None:
         self._clock = clock or MonotonicClock()
         self._log = log
-        self._random = random or Random()  # noqa: S311 - jitter
+        self._random = random
         self._mode = BreakerMode.NORMAL if enabled else BreakerMode.DISABLED
         self._lock = threading.Lock()
         self._breakers: dict[str, Breaker] = {}
@@ -114,7 +115,7 @@ class Breakers:
         """Wait until the listeners have heard what happened so far; whether they did, in time."""
         return all(delivery.flush(timeout_s) for _, delivery in self._listeners)
 
-    def close(self, timeout_s: float = 1.0) -> None:
+    def close(self, timeout_s: float = CLOSE_S) -> None:
         """End the threads of the listeners."""
         for _, delivery in self._listeners:
             delivery.close(timeout_s)

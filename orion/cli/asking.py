@@ -91,12 +91,7 @@ def show(events: Iterator[Event], console: Console) -> Answer:
                 console.piece(event.text)
                 wrote = True
             case FinalEvent():
-                console.end_progress()
-                console.line()
-                if event.answer.fallback_from:
-                    console.note(_replaced(event.answer))
-                if sys.stderr.isatty():
-                    console.note(_summary(event.answer))
+                _close(event.answer, console)
                 return event.answer
             case ErrorEvent():
                 console.end_progress()
@@ -108,8 +103,14 @@ def show(events: Iterator[Event], console: Console) -> Answer:
     raise GenerationError(reason="the answer ended without an end")
 
 
-def _replaced(answer: Answer) -> str:
-    return f"{answer.fallback_from} could not answer; {answer.agent} did in its place"
+def _close(answer: Answer, console: Console) -> None:
+    """End the text, and say what is to be said of it."""
+    console.end_progress()
+    console.line()
+    if answer.fallback_from:
+        console.note(f"{answer.fallback_from} could not answer; {answer.agent} did in its place")
+    if sys.stderr.isatty():
+        console.note(_summary(answer))
 
 
 def _summary(answer: Answer) -> str:

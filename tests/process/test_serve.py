@@ -228,7 +228,7 @@ class TestStopping:
         assert (refused.value.code, probe["status"]) == (503, "draining")
         assert refused.value.headers["Retry-After"]
         assert status == 503
-        assert int(after) >= 1
+        assert int(after or 0) >= 1
         assert "[shutting_down]" in said
         assert json.loads(body)["error"]["code"] == "shutting_down"
         assert app.end() == 0
