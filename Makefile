@@ -66,6 +66,9 @@ bench: setup ## print the figures of the README beside their baselines
 mutants: dev ## change the breakers in every way mutmut knows; a change no test notices fails
 	@$(BIN)/python scripts/mutants.py $(ARGS)
 
+chaos: setup ## strike faults on purpose and print what came of each promise of reliability
+	@$(BIN)/python -m benchmarks.chaos $(ARGS)
+
 clean: ## remove the environment and every cache in this folder
 	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* htmlcov .gradio
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

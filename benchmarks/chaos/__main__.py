@@ -69,9 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if missed else 0
 
 
-def run_one(
-    name: str, *, smoke: bool, seed: int, minutes: float = SOAK_MINUTES
-) -> list[Row]:
+def run_one(name: str, *, smoke: bool, seed: int, minutes: float = SOAK_MINUTES) -> list[Row]:
     """The rows of one scenario; one that cannot be measured is a row that is not met."""
     module = importlib.import_module(f"benchmarks.chaos.{name}")
     given: dict[str, Any] = {"minutes": minutes} if name == "soak" else {}

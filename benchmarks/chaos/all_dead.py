@@ -9,7 +9,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from random import Random
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from benchmarks.chaos.ground import (
     ScriptedApp,
     pool_of,
     quiet_row,
+    seeded,
 )
 from benchmarks.chaos.health_watch import (
     ALL,
@@ -37,6 +37,7 @@ from benchmarks.chaos.waiting import seconds, worst
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+    from random import Random
 
     from benchmarks.chaos.http_client import Reply
 
@@ -70,18 +71,19 @@ class _Log:
 def run(*, smoke: bool, seed: int) -> list[Row]:
     """The figures of a death of all."""
     deaths, journal, log = (SMOKE_DEATHS if smoke else DEATHS), Journal(), _Log()
-    random = Random(seed)
     with (
         TemporaryDirectory(prefix="orion-chaos-") as folder,
         ScriptedApp(Path(folder), journal, **_VARIABLES) as app,
         ThreadPoolExecutor(16) as threads,
     ):
         app.wait_ready()
-        for agent in MODEL_OF:
-            ask(app.port, body_of(f"wake {agent} tokens=1", agent))
+        bodies = [body_of(f"wake {agent} tokens=1", agent) for agent in MODEL_OF]
+        for woken in [threads.submit(ask, app.port, body) for body in bodies]:
+            woken.result()
         with HealthWatch(of_app(app.port)) as watch, Pulse(app.port) as pulse:
+            made = _Deaths(app=app, threads=threads, random=seeded(seed), watch=watch, log=log)
             for number in range(deaths):
-                _die(app, threads, random, number, log, watch)
+                made.strike(number)
     return [
         *_rows(log, deaths, seed),
         truth_row([watch], "every worker dies"),
@@ -90,45 +92,52 @@ def run(*, smoke: bool, seed: int) -> list[Row]:
     ]
 
 
-def _die(
-    app: ScriptedApp,
-    threads: ThreadPoolExecutor,
-    random: Random,
-    number: int,
-    log: _Log,
-    watch: HealthWatch,
-) -> None:
-    agents = list(MODEL_OF)
-    is_busy = number % 2 == 0
-    running: list[Future[Reply]] = []
-    if is_busy:
-        script = f"tokens={_TOKENS} delay=0.05"
-        running = [
-            threads.submit(ask, app.port, body_of(f"die {number} {agent} {script}", agent))
-            for agent in agents
-        ]
-        time.sleep(random.uniform(0.05, 0.8))
-    pids = list(pool_of(call(app.port, "status")).values())
-    random.shuffle(pids)
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    killed_s = time.monotonic()
-    watch.expect(NONE, killed_s)
-    if is_busy:
-        late = [body_of(f"late {number} {agent} tokens=5", agent) for agent in agents]
-        running += [threads.submit(ask, app.port, body) for body in late]
-    log.back_s.append(_wait_for_pool(app, watch, len(agents), killed_s))
-    for index, future in enumerate(running):
-        reply = future.result()
-        fate = fate_of_reply(reply, _TOKENS if index < len(agents) else 5)
-        log.fates.append(fate)
-        log.told_s.append(reply.ended_s - max(killed_s, reply.sent_s))
-        if fate not in _HONEST:
-            log.odd.append({"fate": str(fate), "code": reply.code, "broke": reply.broke})
-    for agent in agents:
-        reply = ask(app.port, body_of(f"after {number} {agent} tokens=3", agent))
-        log.after.append(fate_of_reply(reply, 3))
+@dataclass(slots=True, kw_only=True)
+class _Deaths:
+    """Kills all workers of an app, again and again."""
+
+    app: ScriptedApp
+    threads: ThreadPoolExecutor
+    random: Random
+    watch: HealthWatch
+    log: _Log
+
+    def strike(self, number: int) -> None:
+        """Once: every other time with answers under way, else with nobody there."""
+        agents, port, log = list(MODEL_OF), self.app.port, self.log
+        is_busy = number % 2 == 0
+        running: list[tuple[Future[Reply], int]] = []
+        if is_busy:
+            running = [(self._ask(f"early {number}", agent, _TOKENS), _TOKENS) for agent in agents]
+            time.sleep(self.random.uniform(0.05, 0.8))
+        killed_s = self._kill()
+        if is_busy:
+            running += [(self._ask(f"late {number}", agent, 5), 5) for agent in agents]
+        log.back_s.append(_wait_for_pool(self.app, self.watch, len(agents), killed_s))
+        for future, num_tokens in running:
+            reply = future.result()
+            fate = fate_of_reply(reply, num_tokens)
+            log.fates.append(fate)
+            log.told_s.append(reply.ended_s - max(killed_s, reply.sent_s))
+            if fate not in _HONEST:
+                log.odd.append({"fate": str(fate), "code": reply.code, "broke": reply.broke})
+        for agent in agents:
+            reply = ask(port, body_of(f"after {number} {agent} tokens=3", agent))
+            log.after.append(fate_of_reply(reply, 3))
+
+    def _ask(self, name: str, agent: str, num_tokens: int) -> Future[Reply]:
+        body = body_of(f"{name} {agent} tokens={num_tokens} delay=0.05", agent)
+        return self.threads.submit(ask, self.app.port, body)
+
+    def _kill(self) -> float:
+        pids = list(pool_of(call(self.app.port, "status")).values())
+        self.random.shuffle(pids)
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        killed_s = time.monotonic()
+        self.watch.expect(NONE, killed_s)
+        return killed_s
 
 
 def _wait_for_pool(app: ScriptedApp, watch: HealthWatch, size: int, killed_s: float) -> float:

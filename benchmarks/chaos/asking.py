@@ -111,8 +111,6 @@ def told(asked: Asked) -> dict[str, Any]:
         "message": asked.message,
         "code": asked.code,
         "text": asked.text[-80:],
-        "states": [
-            str(event.state) for _, event in asked.events if isinstance(event, StateEvent)
-        ],
+        "states": [str(event.state) for _, event in asked.events if isinstance(event, StateEvent)],
         "broke": repr(asked.broke) if asked.broke else "",
     }

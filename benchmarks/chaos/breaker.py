@@ -142,7 +142,7 @@ def overhead(*, smoke: bool) -> Row:
     found = overhead_us(calls=2000 if smoke else 20_000)
     return Row(
         "G6",
-        "breaker: cost of a call beside its work",
+        "breaker: processor time of a call beside its work",
         f"< {_CALL_US:g} µs",
         f"{found['permit']:.1f} µs; pybreaker's call: {found['pybreaker']:.1f} µs",
         found["permit"] < _CALL_US,

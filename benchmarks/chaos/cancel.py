@@ -6,17 +6,19 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from random import Random
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.app_process import AppProcess
 from benchmarks.chaos.fate import Fate, fate_of_reply, in_words
-from benchmarks.chaos.ground import CHAT, Journal, ScriptedApp, quiet_row
+from benchmarks.chaos.ground import CHAT, Journal, ScriptedApp, quiet_row, seeded
 from benchmarks.chaos.http_client import Reply, ask, body_of, call
 from benchmarks.chaos.table import Row
 from benchmarks.chaos.waiting import percentile, seconds, until, worst
+
+if TYPE_CHECKING:
+    from random import Random
 
 CANCELS, SMOKE_CANCELS, REAL_CANCELS = 100, 4, 30
 END_MAX_S, RATIO_MAX = 0.5, 1.10
@@ -42,7 +44,7 @@ class _Log:
 
 def run(*, smoke: bool, seed: int) -> list[Row]:
     """The figures of `/cancel`."""
-    random, journal, log, real = Random(seed), Journal(), _Log(), _Log()
+    random, journal, log, real = seeded(seed), Journal(), _Log(), _Log()
     cancels = SMOKE_CANCELS if smoke else CANCELS
     with (
         TemporaryDirectory(prefix="orion-chaos-") as folder,

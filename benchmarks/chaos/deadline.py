@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from random import Random
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.chaos.asking import Asked, told
 from benchmarks.chaos.fate import Fate, fate_of
-from benchmarks.chaos.ground import MAIN, Journal, engine_on_script, pool, quiet_row
+from benchmarks.chaos.ground import MAIN, Journal, engine_on_script, pool, quiet_row, seeded
 from benchmarks.chaos.table import Row
 from benchmarks.chaos.waiting import percentile, seconds, until, worst
 from orion.types import RequestState
@@ -17,7 +16,7 @@ from orion.types import RequestState
 if TYPE_CHECKING:
     from orion.engine import Engine
 
-ROUNDS, SMOKE_ROUNDS = 50, 3
+ROUNDS, SMOKE_ROUNDS = 50, 2
 LIMIT_S = 0.6
 DECODE_MAX_S, PREFILL_MAX_S = 0.3, 1.0
 _WAIT_S = 20.0
@@ -37,7 +36,7 @@ class _Log:
 
 def run(*, smoke: bool, seed: int) -> list[Row]:
     """The figures of deadlines; a model is asked for by its name, so nobody takes over."""
-    random, journal, decode, prefill = Random(seed), Journal(), _Log(), _Log()
+    random, journal, decode, prefill = seeded(seed), Journal(), _Log(), _Log()
     rounds = SMOKE_ROUNDS if smoke else ROUNDS
     with engine_on_script(journal, deadline={"generate_s": LIMIT_S}) as engine:
         engine.load(MAIN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from enum import StrEnum
 from http import HTTPStatus
@@ -34,6 +35,7 @@ class Fate(StrEnum):
 
 GOOD = frozenset({Fate.WHOLE, Fate.FALLBACK, Fate.PARTIAL})
 ENDED_WELL = GOOD | {Fate.REFUSED, Fate.CANCELLED}
+_LIE = re.compile(r"(?<!twice )twice $|(?:flood )+$")
 _UNAVAILABLE = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
 
 
@@ -42,13 +44,16 @@ def due(num_tokens: int) -> str:
     return "".join(f"t{index} " for index in range(num_tokens))
 
 
-def fate_of(asked: Asked, num_tokens: int) -> Fate:
-    """How a stream of the engine ended that was due `num_tokens` tokens."""
+def fate_of(asked: Asked, num_tokens: int, *, lies: bool = False) -> Fate:
+    """How a stream of the engine ended that was due `num_tokens` tokens.
+
+    Where the worker was scripted to lie (`flood`, `dup`), its own invention may end the text.
+    """
     end, text = asked.end, asked.text
     if end is None:
         return Fate.HUNG
     told = end.answer.text if isinstance(end, FinalEvent) else end.text
-    if told != text or not due(num_tokens).startswith(text) or _after_end(asked):
+    if told != text or not _is_due(text, num_tokens, lies=lies) or _after_end(asked):
         return Fate.WRONG
     if isinstance(end, ErrorEvent):
         return Fate.PARTIAL if text else _refusal(end.error.code, end.error.status)
@@ -57,6 +62,13 @@ def fate_of(asked: Asked, num_tokens: int) -> Fate:
     if text != due(num_tokens):
         return Fate.WRONG
     return Fate.FALLBACK if end.answer.fallback_from else Fate.WHOLE
+
+
+def _is_due(text: str, num_tokens: int, *, lies: bool) -> bool:
+    """Whether every token came in its place, once; a lie ends the text and is told once."""
+    if lies:
+        text = _LIE.sub("", text)
+    return due(num_tokens).startswith(text)
 
 
 def _after_end(asked: Asked) -> bool:
@@ -70,17 +82,22 @@ def _after_end(asked: Asked) -> bool:
     return ends != 1 or over > 1 or not isinstance(events[-1], ErrorEvent | FinalEvent)
 
 
-def fate_of_reply(reply: Reply, num_tokens: int) -> Fate:
+def fate_of_reply(reply: Reply, num_tokens: int, *, lies: bool = False) -> Fate:
     """The same for an answer over HTTP."""
     if reply.timed_out:
         return Fate.HUNG
     if reply.status and reply.status != HTTPStatus.OK:
         return _refusal(reply.code, reply.status)
-    if not due(num_tokens).startswith(reply.text):
+    if not _is_due(reply.text, num_tokens, lies=lies):
         return Fate.WRONG
     if reply.code:
         is_known = reply.code in error_classes() and reply.orion.get("partial") is True
         return Fate.PARTIAL if is_known else Fate.UNKNOWN
+    return _end_of_reply(reply, num_tokens)
+
+
+def _end_of_reply(reply: Reply, num_tokens: int) -> Fate:
+    """How a stream that told no error ended."""
     if not reply.ended:
         return Fate.TORN
     if reply.orion.get("finish_reason") == "cancelled":

@@ -1,4 +1,4 @@
-"""Where the faults strike: engines and apps on the scripted runtime, each in a folder of its own."""
+"""Where the faults strike: engines and apps on the scripted runtime, each in its own folder."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import json
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,11 @@ def quiet_row(figure: str, journal: Journal, where: str) -> Row:
         met=not journal.bugs,
         details={"lines": journal.bugs[:10]},
     )
+
+
+def seeded(seed: int | str) -> Random:
+    """Choices that come again with the same seed."""
+    return Random(seed)  # noqa: S311 - to be repeated, not to be a secret
 
 
 def pool(engine: Engine) -> dict[str, int]:

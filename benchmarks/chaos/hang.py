@@ -7,7 +7,6 @@ import os
 import signal
 import time
 from dataclasses import dataclass, field
-from random import Random
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.chaos.asking import Asked, told
@@ -21,12 +20,15 @@ from benchmarks.chaos.ground import (
     engine_on_script,
     pool,
     quiet_row,
+    seeded,
 )
 from benchmarks.chaos.health_watch import ALL, SOME, HealthWatch, of_engine, truth_row
 from benchmarks.chaos.table import Row
 from benchmarks.chaos.waiting import is_gone, percentile, seconds, until, worst
 
 if TYPE_CHECKING:
+    from random import Random
+
     from orion.engine import Engine
 
 HANGS, SMOKE_HANGS = 50, 2
@@ -53,7 +55,7 @@ class _Log:
 def run(*, smoke: bool, seed: int) -> list[Row]:
     """The figures of hangs."""
     hangs, journal, log = (SMOKE_HANGS if smoke else HANGS), Journal(), _Log()
-    random = Random(seed)
+    random = seeded(seed)
     with engine_on_script(journal, breaker=PATIENT) as engine:
         for agent in (CHAT, CODE):
             engine.load(agent)
@@ -88,9 +90,7 @@ def _stop(engine: Engine, random: Random, number: int, log: _Log, watch: HealthW
             os.kill(pid, signal.SIGCONT)
             log.woken += 1
     log.gone_s.append(until(lambda: is_gone(pid), _LIMIT_S, since_s=stopped_s))
-    log.back_s.append(
-        until(lambda: _is_replaced(engine, before, pid), _LIMIT_S, since_s=stopped_s)
-    )
+    log.back_s.append(until(lambda: _is_replaced(engine, before, pid), _LIMIT_S, since_s=stopped_s))
     watch.expect(ALL)
     spared.wait(_LIMIT_S)
     _note(log.spared, fate_of(spared, _SIBLING_TOKENS), spared, {Fate.WHOLE}, log)

@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from dataclasses import dataclass, field
-from random import Random
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.chaos.asking import Asked, told
@@ -14,6 +13,7 @@ from benchmarks.chaos.fate import GOOD, Fate, fate_of, in_words, tally
 from benchmarks.chaos.ground import (
     CHAT,
     CODE,
+    MAIN,
     MODEL_OF,
     PATIENT,
     Journal,
@@ -21,6 +21,7 @@ from benchmarks.chaos.ground import (
     engine_on_script,
     pool,
     quiet_row,
+    seeded,
 )
 from benchmarks.chaos.health_watch import ALL, SOME, HealthWatch, of_engine, truth_row
 from benchmarks.chaos.table import Row
@@ -28,6 +29,8 @@ from benchmarks.chaos.waiting import percentile, seconds, until, worst
 from orion.types import ErrorEvent
 
 if TYPE_CHECKING:
+    from random import Random
+
     from orion.engine import Engine
 
 KILLS, SMOKE_KILLS, REAL_KILLS = 200, 8, 10
@@ -52,7 +55,7 @@ class _Log:
 def run(*, smoke: bool, seed: int) -> list[Row]:
     """The figures of `kill -9`."""
     kills, journal, log = (SMOKE_KILLS if smoke else KILLS), Journal(), _Log()
-    random = Random(seed)
+    random = seeded(seed)
     with engine_on_script(journal, breaker=PATIENT, runtime_options=_LOADS) as engine:
         for agent in (CHAT, CODE):
             engine.load(agent)
@@ -83,7 +86,9 @@ def _kill(engine: Engine, random: Random, number: int, log: _Log, watch: HealthW
     os.kill(before[MODEL_OF[agent]], signal.SIGKILL)
     killed_s = time.monotonic()
     watch.expect(SOME, killed_s)
-    log.back_s.append(until(lambda: _is_back(engine, before, agent), _LIMIT_S, since_s=killed_s))
+    log.back_s.append(
+        until(lambda: _is_back(engine, before, MODEL_OF[agent]), _LIMIT_S, since_s=killed_s)
+    )
     watch.expect(ALL)
     for asked in (*hit, *spared):
         asked.wait(_LIMIT_S)
@@ -94,9 +99,8 @@ def _kill(engine: Engine, random: Random, number: int, log: _Log, watch: HealthW
         _note(log.spared, fate_of(asked, _SIBLING_TOKENS), asked, log, {Fate.WHOLE})
 
 
-def _is_back(engine: Engine, before: dict[str, int], agent: str) -> bool:
+def _is_back(engine: Engine, before: dict[str, int], model: str) -> bool:
     now = pool(engine)
-    model = MODEL_OF[agent]
     return now.keys() == before.keys() and now[model] != before[model]
 
 
@@ -163,10 +167,10 @@ def _real_rows(random: Random) -> list[Row]:
             asked = Asked(engine, f"Tell me story number {number}.", agent=CHAT, max_tokens=400)
             asked.reached(random.randint(1, 20), _LIMIT_S)
             before = pool(engine)
-            os.kill(*before.values(), signal.SIGKILL)
+            os.kill(before[MAIN], signal.SIGKILL)
             killed_s = time.monotonic()
             took_s = until(
-                lambda before=before: _is_back(engine, before, CHAT),  # type: ignore[misc]
+                lambda before=before: _is_back(engine, before, MAIN),  # type: ignore[misc]
                 _LIMIT_S,
                 since_s=killed_s,
             )

@@ -7,7 +7,6 @@ import struct
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from random import Random
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from benchmarks.chaos.ground import (
     engine_on_model,
     engine_on_script,
     quiet_row,
+    seeded,
 )
 from benchmarks.chaos.http_client import ask, body_of, call, open_stream
 from benchmarks.chaos.table import Row
@@ -27,10 +27,11 @@ from orion.types import DeltaEvent, RequestState, StateEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from random import Random
 
     from orion.engine import Engine
 
-SOCKETS, SMOKE_SOCKETS = 150, 6
+SOCKETS, SMOKE_SOCKETS = 150, 5
 CLOSES, SMOKE_CLOSES = 50, 2
 DEAF, SMOKE_DEAF = 20, 1
 REAL = 10
@@ -54,7 +55,7 @@ class _Log:
 
 def run(*, smoke: bool, seed: int) -> list[Row]:
     """The figures of callers that leave."""
-    random, journal = Random(seed), Journal()
+    random, journal = seeded(seed), Journal()
     decode, deaf = _Log(), _Log()
     with (
         TemporaryDirectory(prefix="orion-chaos-") as folder,
@@ -122,7 +123,9 @@ def _close(engine: Engine, script: str, num_tokens: int, log: _Log) -> None:
     _watch_end(engine.stats, log, begun_s)
 
 
-def _watch_end(stats: Callable[[], dict[str, Any]], log: _Log, since_s: float | None = None) -> None:
+def _watch_end(
+    stats: Callable[[], dict[str, Any]], log: _Log, since_s: float | None = None
+) -> None:
     """Note when every slot is free, and whether a token is made after that."""
     log.freed_s.append(until(lambda: _active(stats()) == 0, _LIMIT_S, since_s=since_s))
     time.sleep(_BEAT_S)  # what was made before the end may still be told by the next heartbeat
@@ -179,7 +182,10 @@ def _rows(where: str, log: _Log, limit_s: float, seed: int) -> list[Row]:
             f"callers that leave {where}",
             "the work stops, the slot is back, no breaker counts it",
             f"{freed} of {log.running} back, {log.moved} went on, {log.failures} failures counted",
-            freed == count == log.running and not log.moved and not log.failures and log.ignored == count,
+            freed == count == log.running
+            and not log.moved
+            and not log.failures
+            and log.ignored == count,
             details,
         ),
         Row(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from random import Random
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.chaos.asking import Asked, told
 from benchmarks.chaos.fate import Fate, fate_of, in_words
-from benchmarks.chaos.ground import CHAT, CODE, Journal, engine_on_script, quiet_row
+from benchmarks.chaos.ground import CHAT, CODE, Journal, engine_on_script, quiet_row, seeded
 from benchmarks.chaos.table import Row
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ class _Log:
 
 def run(*, smoke: bool, seed: int) -> list[Row]:
     """The figures of a poisonous message; the breakers are as shipped."""
-    journal, log, random = Journal(), _Log(), Random(seed)
+    journal, log, random = Journal(), _Log(), seeded(seed)
     count = SMOKE_OTHERS if smoke else OTHERS
     with engine_on_script(journal) as engine:
         for agent in (CHAT, CODE):

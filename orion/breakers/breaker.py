@@ -74,9 +74,8 @@ class Breaker:
             emit=self._emit,
         )
         self._process = os.getpid()
-        self._lock = threading.RLock()  # a finalizer may report while this thread holds it
-        self._busy = False
-        self._numbers = itertools.count(1)
+        self._lock = threading.RLock()  # of all locks, because it knows who holds it
+        self._numbers = itertools.count(1)  # pragma: no mutate - any start above 0 will do
         self._inbox: deque[tuple[float, Outcome]] = deque()
         self._listeners: tuple[tuple[Delivery, Callable[[BreakerEvent], object]], ...] = ()
         self._own_deliveries: list[Delivery] = []
@@ -88,11 +87,11 @@ class Breaker:
         Raises:
             CircuitOpenError: The breaker is open, or as many trials run as may.
         """
-        return self._admit(last_resort=False)
+        return self._admit(self._machine.knock)
 
     def admit(self) -> Permit:
         """A permit for a call nobody may refuse: where `acquire` would, it only counts."""
-        return self._admit(last_resort=True)
+        return self._admit(self._machine.knock_as_last_resort)
 
     def would_refuse(self) -> CircuitOpenError | None:
         """What `acquire` would raise now, or None. Asking uses nothing up."""
@@ -215,8 +214,8 @@ class Breaker:
         """Judge a result and its times outside the lock, and report it."""
         config = self.config
         slow = config.is_slow(ttft_s, gap_s)
-        bad = config.bad_result is not None and self._ask(config.bad_result, result, default=False)
-        kind = OutcomeKind.FAILURE if bad else OutcomeKind.SUCCESS
+        is_bad = config.bad_result and self._ask(config.bad_result, result)
+        kind = OutcomeKind.FAILURE if is_bad else OutcomeKind.SUCCESS
         self.report(Outcome(permit, kind, slow, _BAD_RESULT))
 
     def failed(
@@ -231,8 +230,8 @@ class Breaker:
         """Judge an error outside the lock, and report it; one a rule cannot judge counts."""
         config = self.config
         slow = config.is_slow(ttft_s, gap_s)
-        counts = self._ask(config.counts, error, default=True)
-        kind = OutcomeKind.FAILURE if counts else OutcomeKind.IGNORED
+        is_ignored = self._ask(config.counts, error) is False
+        kind = OutcomeKind.IGNORED if is_ignored else OutcomeKind.FAILURE
         self.report(Outcome(permit, kind, slow, ErrorNote.of(error), voter))
 
     def report(self, outcome: Outcome) -> None:
@@ -244,21 +243,18 @@ class Breaker:
         if os.getpid() != self._process:
             return
         self._inbox.append((self._clock.now(), outcome))
-        with self._lock:
-            if not self._busy:
-                self.tick()
+        if not self._is_inside():
+            self.tick()
 
     def lost(self, permit: int) -> None:
         """Take back a permit that was collected without outcome; takes no lock."""
         self._inbox.append((self._clock.now(), Outcome(permit, OutcomeKind.IGNORED)))
 
-    def _admit(self, *, last_resort: bool) -> Permit:
+    def _admit(self, knock: Callable[[float], int]) -> Permit:
         with self._section() as now_s:
-            machine = self._machine
-            if machine.mode is BreakerMode.DISABLED:
-                return Permit(self, 0, machine.generation, is_trial=False)
-            generation = machine.knock(now_s, last_resort=last_resort)
-            number = next(self._numbers)
+            machine, number = self._machine, next(self._numbers)
+            generation = knock(now_s)
+            # The permit is made first: interrupted here, it gives itself back.
             permit = Permit(self, number, generation, is_trial=machine.is_trial(generation))
             machine.admit(now_s, number, generation)
             return permit
@@ -267,18 +263,19 @@ class Breaker:
         """Hold the lock with everything settled up to now, which is what it gives."""
         if os.getpid() != self._process:
             raise BreakerMisuseError(breaker=self.name, reason="belongs to the parent process")
+        if self._is_inside():
+            raise BreakerMisuseError(breaker=self.name, reason="was called from inside itself")
         with self._lock:
-            if self._busy:
-                raise BreakerMisuseError(breaker=self.name, reason="was called from inside itself")
-            self._busy = True
-            try:
-                now_s = self._clock.now()
-                self._settle(now_s)
-                yield now_s
-            finally:
-                self._busy = False
+            now_s = self._clock.now()
+            self._settle(now_s)
+            yield now_s
 
     _section = contextmanager(_hold)
+
+    def _is_inside(self) -> bool:
+        """Whether this very thread holds the lock: a finalizer or a signal interrupted it."""
+        owned: bool = self._lock._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001
+        return owned
 
     def _settle(self, now_s: float) -> None:
         while self._inbox:
@@ -289,18 +286,20 @@ class Breaker:
 
     def _take(self, at_s: float, outcome: Outcome) -> None:
         permit, kind, slow, error, voter = outcome
-        if kind is OutcomeKind.SUCCESS:
-            self._machine.succeed(at_s, permit, slow=slow)
-        elif kind is OutcomeKind.FAILURE and error is not None:
-            self._machine.fail(at_s, permit, error, slow=slow, voter=voter)
-        else:
-            self._machine.ignore(permit)
+        match kind:
+            case OutcomeKind.SUCCESS:
+                self._machine.succeed(at_s, permit, slow=slow)
+            case OutcomeKind.FAILURE:
+                self._machine.fail(at_s, permit, error, slow=slow, voter=voter)
+            case OutcomeKind.IGNORED:
+                self._machine.ignore(permit)
 
     def _emit(self, event: BreakerEvent) -> None:
         for delivery, tell in self._listeners:
             delivery.put(tell, event)
 
-    def _ask(self, question: Callable[[Any], bool], subject: object, *, default: bool) -> bool:
+    def _ask(self, question: Callable[[Any], bool], subject: object) -> bool | None:
+        """The answer of a rule; None where it raises, which is logged once."""
         try:
             return bool(question(subject))
         except Exception as error:  # noqa: BLE001 - a rule of the configuration
@@ -308,4 +307,4 @@ class Breaker:
                 self._log.warning(
                     "breaker.rule", breaker=self.name, problem=f"raised {type(error).__name__}"
                 )
-            return default
+            return None

@@ -46,7 +46,9 @@ class Delivery:
         if self._calls.qsize() > MOST_WAITING:
             with contextlib.suppress(Empty):
                 self._calls.get_nowait()
-            self._complain("is far behind", wait=False)
+            if not self._first_complaint.locked():  # in a thread: who puts may wait for no log
+                problem = ("is far behind",)
+                threading.Thread(target=self._complain, args=problem, daemon=True).start()
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until what was put before is delivered; whether it was, in time."""
@@ -65,16 +67,11 @@ class Delivery:
             try:
                 call()
             except Exception as error:  # noqa: BLE001 - somebody else's code
-                self._complain(f"raised {type(error).__name__}", wait=True)
+                self._complain(f"raised {type(error).__name__}")
             if self._clock.now() - began_s > LONG_S:
-                self._complain("takes long", wait=True)
+                self._complain("takes long")
 
-    def _complain(self, problem: str, *, wait: bool) -> None:
-        """Log the first problem; `wait` False: not in this thread, which may not wait for a log."""
-        if self._log is None or not self._first_complaint.acquire(blocking=False):
-            return
-        write = partial(self._log.warning, "breaker.listener", problem=problem)
-        if wait:
-            write()
-        else:
-            threading.Thread(target=write, daemon=True).start()
+    def _complain(self, problem: str) -> None:
+        """Log the first problem."""
+        if self._first_complaint.acquire(blocking=False) and self._log is not None:
+            self._log.warning("breaker.listener", problem=problem)

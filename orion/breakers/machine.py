@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from orion.breakers.state import (
     TRANSITIONS,
@@ -73,19 +73,19 @@ class Machine:
         self.trials = Trials(storage)
         self.flights: dict[int, int] = {}
         self.last_error: ErrorNote | None = None
-        self.cause = ""
+        self.cause: str  # why it is open
         self._storage = storage
         self._resting_mode = mode
         self._random = random
         self._emit = emit
-        self._open_until_s = 0.0
+        self._open_until_s: float
         self._reopened = 0
-        self._announced = False
+        self._crossings = 0
 
     @property
     def state(self) -> BreakerState:
-        """Where the breaker stands."""
-        return BreakerState(self._storage.state)
+        """Where the breaker stands; the storage holds what `_enter` put there."""
+        return cast("BreakerState", self._storage.state)
 
     @property
     def consecutive(self) -> int:
@@ -107,25 +107,28 @@ class Machine:
         wait_s = min(wait_s, ASK_AGAIN_S)
         return CircuitOpenError(agent=agent, cause=self.cause, retry_after_s=wait_s)
 
-    def knock(self, now_s: float, *, last_resort: bool) -> int:
+    def knock(self, now_s: float) -> int:
         """The generation a call would run in; the first call after a break half-opens.
 
         Raises:
-            CircuitOpenError: It may not run; never with `last_resort`, which then runs outside
-                all generations: counted, deciding nothing.
+            CircuitOpenError: It may not run.
         """
         wait_s = self.wait_s(now_s)
         if wait_s is not None:
-            if last_resort:
-                return OUTSIDE
             self.tally.refused += 1
             raise self.refusal(wait_s)
         if self.state is BreakerState.OPEN:
             self._move(now_s, BreakerState.HALF_OPEN, EventKind.HALF_OPENED)
         return self.generation
 
+    def knock_as_last_resort(self, now_s: float) -> int:
+        """What `knock` gives; where it would refuse, `OUTSIDE`."""
+        return self.knock(now_s) if self.wait_s(now_s) is None else OUTSIDE
+
     def admit(self, now_s: float, permit: int, generation: int) -> None:
-        """Count a permit in."""
+        """Count a permit in; while disabled nothing is counted, and its outcome neither."""
+        if self.mode is BreakerMode.DISABLED:
+            return
         self.tally.admitted += 1
         self.flights[permit] = generation
         if self.is_trial(generation):
@@ -138,7 +141,7 @@ class Machine:
     def expire(self, now_s: float) -> None:
         """A trial whose time is up failed at the moment it was up; old outcomes are forgotten."""
         for due_s, permit in self.trials.overdue(now_s):
-            late = DeadlineExceededError(phase="trial", limit_s=self.config.trial_s)
+            late = DeadlineExceededError(phase="trying again", limit_s=self.config.trial_s)
             self.fail(due_s, permit, ErrorNote.of(late))
         self.window.forget(now_s, self.config.window_s)
 
@@ -150,7 +153,7 @@ class Machine:
             return
         self.window.add(now_s, failed=False, slow=slow)
         if self.state is BreakerState.HALF_OPEN:
-            self.trials.count(failed=False, slow=slow)
+            self.trials.succeeded(slow=slow)
             self._judge_trials(now_s)
             return
         self._storage.reset_counter()
@@ -178,7 +181,7 @@ class Machine:
         self.window.add(now_s, failed=True, slow=slow, voter=voter)
         self._storage.increment_counter()
         if is_trial:
-            self.trials.count(failed=True, slow=slow)
+            self.trials.failed(slow=slow)
             self._judge_trials(now_s)
         else:
             self._judge_failure(now_s, slow=slow)
@@ -258,8 +261,8 @@ class Machine:
 
     def _trip(self, now_s: float, reason: OpenReason) -> None:
         if self.mode is BreakerMode.METRICS_ONLY:
-            if not self._announced:
-                self._announced = True
+            self._crossings += 1
+            if self._crossings == 1:
                 self._tell(now_s, self.state, EventKind.THRESHOLD, reason)
             return
         self.cause = self._cause_of(reason)
@@ -307,7 +310,7 @@ class Machine:
         old = self.state
         self.generation += 1
         self.trials.clear()
-        self._announced = False
+        self._crossings = 0
         self._storage.state = state
         if state is BreakerState.CLOSED:
             self.window.clear()

@@ -6,13 +6,13 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 from orion.breakers.guard import guard, guard_async
+from orion.breakers.state import ErrorNote
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable
     from types import TracebackType
 
     from orion.breakers.breaker import Breaker
-    from orion.breakers.state import ErrorNote
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ class Outcome(NamedTuple):
     permit: int
     kind: OutcomeKind
     slow: bool = False
-    error: ErrorNote | None = None
+    error: ErrorNote = ErrorNote("", "")
     voter: str | None = None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orion.breakers.breaker import Breaker
@@ -48,7 +49,7 @@ class Breakers:
         self._breakers: dict[str, Breaker] = {}
         self._listeners: list[tuple[Listener, Delivery]] = []
         if log is not None:
-            self.subscribe(self._write)
+            self.subscribe(partial(_write, log))
 
     def get(self, name: str, config: BreakerConfig | None = None) -> Breaker:
         """The breaker of that name, made where rules are given and there is none.
@@ -124,21 +125,20 @@ class Breakers:
         with self._lock:
             return [self._breakers[name] for name in sorted(self._breakers)]
 
-    def _write(self, event: BreakerEvent) -> None:
-        if self._log is None:
-            return
-        write = self._log.warning if event.kind in _WORSE else self._log.info
-        write(
-            "breaker.changed",
-            breaker=event.name,
-            event_kind=event.kind.value,
-            old=event.old.value,
-            new=event.new.value,
-            mode=event.mode.value,
-            reason=event.reason and event.reason.value,
-            cause=event.error and event.error.code,
-            break_s=event.break_s and round(event.break_s, 3),
-        )
+
+def _write(log: Log, event: BreakerEvent) -> None:
+    write = log.warning if event.kind in _WORSE else log.info
+    write(
+        "breaker.changed",
+        breaker=event.name,
+        event_kind=event.kind.value,
+        old=event.old.value,
+        new=event.new.value,
+        mode=event.mode.value,
+        reason=event.reason and event.reason.value,
+        cause=event.error and event.error.code,
+        break_s=event.break_s and round(event.break_s, 3),
+    )
 
 
 def _health(seen: dict[str, Any]) -> str:

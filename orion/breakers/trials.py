@@ -18,8 +18,7 @@ class Trials:
     def __init__(self, storage: CircuitMemoryStorage) -> None:
         self._storage = storage
         self._due_s: dict[int, float] = {}
-        self._failures = 0
-        self._slow = 0
+        self.clear()
 
     @property
     def in_flight(self) -> int:
@@ -41,15 +40,19 @@ class Trials:
 
     def overdue(self, now_s: float) -> list[tuple[float, int]]:
         """(due, permit) of the trials whose time is up, in order."""
+        if not self._due_s:  # nearly always
+            return []
         due = ((due_s, permit) for permit, due_s in self._due_s.items())
         return sorted(item for item in due if item[0] <= now_s)
 
-    def count(self, *, failed: bool, slow: bool) -> None:
-        """Count an outcome."""
-        if failed:
-            self._failures += 1
-        else:
-            self._storage.increment_success_counter()
+    def succeeded(self, *, slow: bool) -> None:
+        """Count a trial that ended well."""
+        self._storage.increment_success_counter()
+        self._slow += slow
+
+    def failed(self, *, slow: bool) -> None:
+        """Count a trial that failed."""
+        self._failures += 1
         self._slow += slow
 
     def has_room(self, config: BreakerConfig) -> bool:

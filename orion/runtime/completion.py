@@ -32,9 +32,17 @@ class Completion:
         self._num_tokens = 0
         self._last: dict[str, Any] = {}
         self._error: dict[str, Any] | None = None
+        self._raised: BaseException | None = None
 
     def on_chunk(self, chunk: dict[str, Any]) -> bool:
-        """One chunk, parsed; returns whether to end."""
+        """One chunk, parsed; returns whether to end. Never raises: that would be swallowed."""
+        try:
+            return self._take(chunk)
+        except BaseException as error:  # noqa: BLE001 - raised again by `generated`
+            self._raised = error
+            return True
+
+    def _take(self, chunk: dict[str, Any]) -> bool:
         if "error" in chunk:
             self._error = chunk["error"]
             return True
@@ -57,7 +65,10 @@ class Completion:
 
         Raises:
             GenerationError: The server said so.
+            BaseException: Whatever the output raised when it was given a piece.
         """
+        if self._raised is not None:
+            raise self._raised
         if self._error is not None:
             reason = str(self._error.get("message", "unknown"))[:_REASON_CHARS]
             raise GenerationError(reason=reason)

@@ -13,7 +13,7 @@ from orion.logs import Log
 
 NEVER = 10**9
 BOOM = OutOfMemoryError(reason="no memory left")
-FLUSH_S = 20.0
+FLUSH_S = 8.0
 
 
 class Recorder:

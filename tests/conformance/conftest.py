@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import Phase, settings
 
 from tests.conformance.breaker_support import Bench, MakeBench
+
+# A mutant is found or not; making the example small takes minutes and is of no use then.
+settings.register_profile("mutants", phases=(Phase.explicit, Phase.generate), database=None)
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ class TestClosed:
         assert (one.state, one.see("failure_rate")) == (CLOSED, None)
         one.fail()
         assert (one.state, one.see("failure_rate")) == (OPEN, 1.0)
+        assert one.heard()[0].reason == "failure_rate"
 
     @pytest.mark.parametrize(("successes", "state"), [(5, OPEN), (6, CLOSED)])
     def test_case_03_the_threshold_itself_opens(self, bench, successes, state):

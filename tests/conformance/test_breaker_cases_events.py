@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import random
 import threading
+from queue import Empty
 
 import pytest
 from pybreaker import CircuitBreakerListener
 
 from orion.breakers import BreakerEvent, BreakerState, EventKind
-from orion.breakers.delivery import LONG_S, MOST_WAITING
+from orion.breakers.delivery import LONG_S, MOST_WAITING, Delivery
+from orion.clock import ManualClock
 from orion.errors import CancelledError, CircuitOpenError
 from tests.conformance.breaker_support import (
     BOOM,
@@ -35,6 +37,21 @@ def live(one) -> None:
     one.breaker.reset()
 
 
+class Emptied:
+    """A queue whose reader is quick between two questions."""
+
+    asked = 0
+
+    def put(self, _: object) -> None: ...
+
+    def qsize(self) -> int:
+        return MOST_WAITING + 1
+
+    def get_nowait(self) -> None:
+        self.asked += 1
+        raise Empty
+
+
 class TestListeners:
     def test_case_40_events_arrive_in_order_and_once(self, bench):
         """Every listener hears the whole life of the breaker."""
@@ -45,7 +62,27 @@ class TestListeners:
 
         assert one.kinds() == WHOLE_LIFE
         assert [event.generation for event in one.heard()] == [1, 2, 3, 4, 5, 6]
+        assert one.breaker.generation == 6
         assert other == one.heard()
+
+    def test_case_40_every_event_says_when(self, bench):
+        """On the breaker's clock."""
+        one = bench(failures=1, break_s=30.0)
+        deeds = (
+            one.fail, one.breaker.half_open, one.succeed, one.breaker.reset, one.fail,
+            one.end_break, one.succeed, one.breaker.metrics_only, one.fail,
+            one.breaker.disable, one.breaker.force_open,
+        )  # fmt: skip
+
+        for deed in deeds:
+            one.clock.advance(1.0)
+            deed()
+
+        assert [(event.at_s - 1000.0, event.kind) for event in one.heard()] == [
+            (1.0, "opened"), (2.0, "half_opened"), (3.0, "closed"), (4.0, "reset"),
+            (5.0, "opened"), (36.0, "half_opened"), (36.0, "closed"), (37.0, "metrics_only"),
+            (38.0, "threshold"), (39.0, "disabled"), (40.0, "forced_open"),
+        ]  # fmt: skip
 
     def test_case_40_a_listener_may_call_back(self, bench):
         """It runs outside the lock and on a thread of its own, so the breaker answers it."""
@@ -98,7 +135,13 @@ class TestListeners:
         """Callers go on, others hear; far behind, the oldest events go and the log says so."""
         one, go_on, late = bench(failures=1, break_s=0.0), threading.Event(), []
         logged = threading.Event()
-        one.log.warning = lambda *said, **facts: (one.log.lines.append(facts), logged.set())
+
+        def write(_: str, **facts: str) -> None:
+            here = threading.current_thread()
+            one.log.lines.append((facts["problem"], here is caller, here.daemon))
+            logged.set()
+
+        caller, one.log.warning = threading.current_thread(), write
 
         def block(event: BreakerEvent) -> None:
             go_on.wait()
@@ -112,9 +155,39 @@ class TestListeners:
 
         events = one.heard()
         assert len(events) == 2 * MOST_WAITING + 1
-        assert one.log.lines == [{"problem": "is far behind"}]
+        assert one.log.lines == [("is far behind", False, True)]
         assert late[1:] == events[-len(late) + 1 :]
         assert MOST_WAITING <= len(late) <= MOST_WAITING + 2
+
+    def test_case_41_a_listener_may_be_behind_by_so_much(self, bench):
+        """As long as it is not more, it misses nothing and nobody complains."""
+        one, late = bench(failures=1, break_s=0.0), []
+        go_on, began = threading.Event(), threading.Event()
+
+        def block(event: BreakerEvent) -> None:
+            began.set()
+            go_on.wait()
+            late.append(event)
+
+        one.breaker.subscribe(block)
+        one.fail()
+        assert began.wait(FLUSH_S)
+        one.fail(MOST_WAITING // 2)
+        go_on.set()
+
+        assert len(one.heard()) == MOST_WAITING + 1
+        assert (late, one.log.lines) == (one.heard(), [])
+
+    def test_case_41_a_queue_that_empties_meanwhile_is_no_error(self):
+        """It was too long a moment ago, and is read to its end now."""
+        delivery = Delivery(clock=ManualClock(), log=None)
+        queue, emptied = delivery._calls, Emptied()
+        delivery._calls = emptied
+
+        delivery.put(str, "event")
+        queue.put(None)
+
+        assert emptied.asked == 1
 
     @pytest.mark.parametrize(("took_s", "logged"), [(LONG_S, False), (LONG_S + 0.01, True)])
     def test_case_41_a_listener_that_takes_long_is_logged_once(self, bench, took_s, logged):

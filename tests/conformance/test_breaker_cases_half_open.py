@@ -89,6 +89,31 @@ class TestHalfOpen:
 
         assert one.state is state
 
+    @pytest.mark.parametrize(
+        ("ends", "state"),
+        [("f", OPEN), ("sf", OPEN), ("ss", CLOSED), ("S", OPEN), ("sS", OPEN)],
+    )
+    def test_case_24_the_rate_itself_opens(self, tried, ends, state):
+        """One of two is one half, of failures as of slow successes."""
+        one = tried(trials=2, failure_rate=0.5, slow_rate=0.5)
+
+        for end in ends:
+            one.fail() if end == "f" else one.succeed(ttft_s=99.0 if end == "S" else 0.1)
+
+        assert one.state is state
+
+    @pytest.mark.parametrize(
+        ("ends", "state"), [("Sss", CLOSED), ("SS", OPEN), ("FS", OPEN), ("SF", OPEN)]
+    )
+    def test_case_26_several_slow_trials_add_up(self, tried, ends, state):
+        """One of three is below one half, two are above; a slow failure is one of them."""
+        one = tried(trials=3, failure_rate=1.0, slow_rate=0.5)
+
+        for end in ends:
+            one.fail(gap_s=99.0) if end == "F" else one.succeed(gap_s=99.0 if end == "S" else 0.1)
+
+        assert one.state is state
+
     def test_case_25_a_failed_trial_opens_with_a_longer_break(self, tried):
         """Each time twice as long, up to the longest allowed."""
         one = tried(break_s=30.0, break_max_s=200.0, growth=2.0)
@@ -164,7 +189,10 @@ class TestHalfOpen:
         one.clock.advance(90.0)
         permit.success()
 
-        assert (one.state, one.see("last_error")["code"]) == (OPEN, "deadline")
+        assert one.state is OPEN
+        error = one.see("last_error")
+        assert error["code"] == "deadline"
+        assert error["message"] == "The answer took longer than 90.0 s (while trying again)."
         assert [one.see(key) for key in ("successes", "failures_total")] == [0, 4]
 
     def test_case_29_the_new_break_runs_from_the_moment_the_time_was_up(self, tried):

@@ -42,7 +42,9 @@ class TestByHand:
 
         one.fail(20)
         one.succeed(20, ttft_s=999.0)
+        held = one.breaker.acquire()
 
+        assert (held.is_trial, held.generation) == (False, 1)
         assert one.breaker.snapshot() == before
         assert one.kinds() == ["disabled"]
 
@@ -122,9 +124,16 @@ class TestByHand:
         with pytest.raises(IllegalTransitionError):
             one.breaker.half_open()
         one.breaker.force_open()
-        for forbidden in (one.breaker.half_open, one.breaker.disable, one.breaker.metrics_only):
-            with pytest.raises(IllegalTransitionError, match="cannot go from forced_open"):
+        for forbidden, target in (
+            (one.breaker.half_open, "half-open"),
+            (one.breaker.disable, "disabled"),
+            (one.breaker.metrics_only, "metrics_only"),
+        ):
+            with pytest.raises(IllegalTransitionError) as refused:
                 forbidden()
+            assert str(refused.value) == (
+                f"The breaker generate:code-agent cannot go from forced_open to {target}."
+            )
 
         assert one.kinds() == ["opened", "half_opened", "forced_open"]
 
@@ -217,6 +226,7 @@ class TestByConfiguration:
             {"growth": 1.0, "jitter": 0.0},
             {"growth": 3, "jitter": 0.99},
             {"slow_ttft_s": math.inf, "slow_gap_s": 0.001},
+            {"window_s": 0.5, "trial_s": 0.5},
         ],
     )
     def test_case_38_the_edges_are_allowed(self, rules):
@@ -279,6 +289,20 @@ class TestByConfiguration:
         one.breaker.reconfigure(replace(one.config, trials=2))
 
         assert one.state is CLOSED
+
+    def test_case_39_fewer_trials_can_open_it_now(self, bench):
+        """One failure of three was not enough, one of two is: the break begins here."""
+        one = bench(trials=3, failure_rate=0.5, break_s=30.0)
+        one.trip()
+        one.end_break()
+        one.fail()
+        assert one.state is HALF_OPEN
+        one.clock.advance(5.0)
+
+        one.breaker.reconfigure(replace(one.config, trials=2))
+
+        assert (one.state, one.breaker.retry_after_s) == (OPEN, 60.0)
+        assert one.heard()[-1].at_s == 1035.0
 
     def test_case_39_more_trials_may_run_at_once(self, bench):
         """The next caller is let through beside the one that runs."""

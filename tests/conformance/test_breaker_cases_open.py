@@ -147,6 +147,15 @@ class TestOpen:
         assert lengths == [100.0, 250.0, 300.0]
         assert asked == [(0.5, 2, 0), (1.0, 1, 1), (1.0, 1, 2)]
 
+    @pytest.mark.parametrize("given", [0.0, 0.5])
+    def test_case_19_a_computed_break_may_be_short(self, bench, given):
+        """Or none at all."""
+        one = bench(break_length=lambda *_: given)
+
+        one.trip()
+
+        assert one.breaker.retry_after_s == given
+
     @pytest.mark.parametrize("given", [math.nan, -1.0, "soon", None])
     def test_case_19_a_useless_length_is_passed_over(self, bench, given):
         """Whatever the function gives or raises, the outcome is not lost."""

@@ -286,7 +286,8 @@ def in_child(one, permit) -> int:
             attempt()
             allowed += 1
         except BreakerMisuseError as error:
-            allowed += "parent process" not in str(error)
+            expected = "The breaker generate:code-agent belongs to the parent process."
+            allowed += str(error) != expected
         except CircuitOpenError:
             allowed += 1
     permit.failure(BOOM)

@@ -35,10 +35,10 @@ class Child:
         for frame in frames:
             self.worker.send(frame)
 
-    def until(self, *kinds: type[Any], limit_s: float = LIMIT_S) -> list[Frame]:
+    def until(self, *kinds: type[Any], limit_s: float = LIMIT_S) -> list[Any]:
         """Frames up to the first of one of `kinds`; heartbeats only where they are asked for."""
         until_s = time.monotonic() + limit_s
-        heard: list[Frame] = []
+        heard: list[Any] = []
         while not (heard and isinstance(heard[-1], kinds)):
             frame = self._heard.get(timeout=max(0.01, until_s - time.monotonic()))
             assert frame is not None, f"gone ({self.exit_code}) after {heard[-3:]}: {self.errors}"

@@ -6,6 +6,7 @@ import queue
 import signal
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -29,13 +30,13 @@ pytestmark = pytest.mark.process
 LOAD = Load(model="m", variant={}, home="/tmp", slots=4, context_tokens=1000, threads=1)
 
 
-def ask(text: str, request_id: str = "r1", **given: str) -> Generate:
+def ask(text: str, request_id: str = "r1", **given: Any) -> Generate:
     return Generate(
         request_id=request_id,
         messages=[["user", text]],
         sampling={"max_tokens": 1000},
         interval_s=0.0,
-        **given,  # type: ignore[arg-type]
+        **given,
     )
 
 
@@ -61,7 +62,7 @@ def child(make_child: Callable[[], Child]) -> Child:
     return made
 
 
-def texts(heard: list[object]) -> list[str]:
+def texts(heard: list[Any]) -> list[str]:
     return [frame.text for frame in heard if isinstance(frame, Delta)]
 
 
@@ -139,7 +140,7 @@ class TestWords:
     def test_memory_that_runs_out_is_told(self, child: Child) -> None:
         """And costs nobody else anything."""
         child.say(ask("tokens=5 oom=2"), ask("tokens=2", "r2"))
-        ends = {}
+        ends: dict[str, Any] = {}
         while len(ends) < 2:
             last = child.until(Done, Failed)[-1]
             ends[last.request_id] = last

@@ -189,6 +189,30 @@ class BreakerLife(RuleBasedStateMachine):
         assert refusal.value.retry_after_s == min(wait, 3600.0)
         self.refused += 1
 
+    @rule(ends=st.lists(st.sampled_from(["fail", "fail", "fail", "slow", "well"]), max_size=4))
+    def work(self, ends: list[str]) -> None:
+        """Calls one after the other, each over at once."""
+        for end in ends:
+            before = self.last_key
+            self.acquire()
+            if self.last_key > before:
+                permit = self.held.pop(self.last_key)
+                if end == "fail":
+                    permit.failure(BOOM)
+                else:
+                    permit.success(gap_s=1e9 if end == "slow" else 0.1)
+                self.ended(self.last_key, failed=end == "fail", slow=end == "slow")
+
+    @precondition(lambda self: 0.0 < (self.model.wait(self.clock.now()) or 0.0) < math.inf)
+    @rule()
+    def wait_until_tried(self) -> None:
+        self.clock.advance(self.model.wait(self.clock.now()) or 0.0)
+
+    @precondition(lambda self: self.model.mode != "normal")
+    @rule()
+    def back_to_the_rules(self) -> None:
+        self.reset()
+
     @rule()
     def admit(self) -> None:
         self.model.pass_time(self.clock.now())
