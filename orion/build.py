@@ -74,6 +74,7 @@ def build_engine(settings: Settings | None = None) -> Engine:
         start_worker=_start_worker(settings),
         breaker_for=breaker_for,
         read_pulse=read_pulse,
+        used_models=frozenset(agent.model for agent in registry.agents.values()),
         clock=clock,
         log=log,
     )

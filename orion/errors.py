@@ -373,5 +373,5 @@ def error_from_wire(code: str, facts: dict[str, Any]) -> OrionError:
         return GenerationError(reason=str(facts.get("reason", code)))
     try:
         return cls(**facts)
-    except TypeError:
+    except (TypeError, ValueError):
         return GenerationError(reason=code)

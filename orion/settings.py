@@ -93,7 +93,7 @@ class DeadlineSettings(_Group):
         10.0, description="An answer without a token while its worker does nothing."
     )
     stop_s: Seconds = Field(
-        0.5, description="For a worker to obey a stop, before it is ended (if nobody else uses it)."
+        1.0, description="For a worker to obey a stop, before it is ended (if nobody else uses it)."
     )
     reader_s: Seconds = Field(
         30.0, description="For a caller to take what has come, once its buffer is full."
@@ -120,9 +120,7 @@ class BreakerSettings(_Group):
     enabled: bool = Field(True, description="Off: nothing is ever refused by a breaker.")
     failures: int = Field(3, ge=1, description="Failures in a row that open it.")
     window_s: Seconds = Field(60.0, description="Span over which rates are taken.")
-    minimum_calls: int = Field(
-        10, ge=1, description="Calls in the span for a rate to count."
-    )
+    minimum_calls: int = Field(10, ge=1, description="Calls in the span for a rate to count.")
     failure_rate: float = Field(0.5, gt=0, le=1, description="Share of failures that opens it.")
     slow_rate: float = Field(0.8, gt=0, le=1, description="Share of slow answers that opens it.")
     slow_ttft_s: Seconds = Field(45.0, description="From the grant to the first text: slow above.")

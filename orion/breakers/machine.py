@@ -142,7 +142,7 @@ class Machine:
         """A trial whose time is up failed at the moment it was up; old outcomes are forgotten."""
         for due_s, permit in self.trials.overdue(now_s):
             late = DeadlineExceededError(phase="trying again", limit_s=self.config.trial_s)
-            self.fail(due_s, permit, ErrorNote.of(late))
+            self.fail(due_s, permit, ErrorNote.of(late), slow=False)
         self.window.forget(now_s, self.config.window_s)
 
     def succeed(self, now_s: float, permit: int, *, slow: bool) -> None:
@@ -166,7 +166,7 @@ class Machine:
         permit: int,
         error: ErrorNote,
         *,
-        slow: bool = False,
+        slow: bool,
         voter: str | None = None,
     ) -> None:
         """Take in a failure; a voter that has voted within the span is only counted again."""

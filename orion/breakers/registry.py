@@ -89,8 +89,8 @@ class Breakers:
     def health(self) -> dict[str, list[str]]:
         """Names by health.
 
-        `down`: open or forced open. `degraded`: half-open, or failures are counted against it.
-        `healthy`: the others, and those that are disabled.
+        `down`: a call would be refused. `degraded`: it would be a trial, or failures are
+        counted against it. `healthy`: the others, and those that are disabled.
         """
         found: dict[str, list[str]] = {"healthy": [], "degraded": [], "down": []}
         for seen in self.snapshot():
@@ -142,8 +142,8 @@ def _write(log: Log, event: BreakerEvent) -> None:
 
 
 def _health(seen: dict[str, Any]) -> str:
-    if seen["state"] == BreakerState.OPEN:
+    if seen["state"] == BreakerState.OPEN and seen["retry_after_s"] != 0:
         return "down"
-    if seen["state"] == BreakerState.HALF_OPEN or seen["failures"] or seen["consecutive"]:
+    if seen["state"] != BreakerState.CLOSED or seen["failures"] or seen["consecutive"]:
         return "degraded"
     return "healthy"

@@ -100,13 +100,14 @@ class Arrivals:
             record.state = WorkerState.SPARE
 
     def _on_job_end(self, record: WorkerRecord, frame: Done | Failed) -> None:
+        error = None if isinstance(frame, Done) else error_from_wire(frame.code, frame.facts)
         job = record.jobs.pop(frame.request_id, None)
         if job is None:
             return
         if isinstance(frame, Done):
             self._desk.outcomes.finished(job, frame)
             return
-        error = error_from_wire(frame.code, frame.facts)
+        assert error
         if not job.over:
             self._desk.log.warning("generate.failed", code=frame.code, detail=frame.detail)
         self._desk.outcomes.broke(job, error)
@@ -140,6 +141,9 @@ class Arrivals:
         desk.log.warning("load.failed", model=frame.model, code=frame.code, detail=frame.detail)
         if record.plan is None:  # a spare that could not import what it needs; its exit follows
             return
+        if record.state is not WorkerState.LOADING:
+            self._distrust(record, "it says that a load failed which had ended")
+            return
         model, record.plan = record.plan.model, None
         desk.floor.end(record)
         # A worker that fails before its load has come does not know the model.
@@ -159,13 +163,18 @@ class Arrivals:
             return
         model = record.plan.model
         if record.state is WorkerState.LOADING:
+            if record.was_spare and record.progress_s == record.load_began_s:
+                desk.log.warning("load.moved", model=model, worker=worker_id)
+                desk.load_afresh(record.plan)
+                return
             reason = f"its process ended while loading (exit code {exit_code})"
             if record.cause is not None:
                 reason = "its process did not respond while loading and was ended"
             desk.load_failed(model, AgentLoadError(model=model, reason=reason))
             return
-        if not asked or record.renewing:
-            desk.revival.lost(model, desk.clock.now())
+        if (not asked or record.renewing) and not record.dismissed:
+            bring_back = desk.revival.wanted if asked else desk.revival.lost
+            bring_back(model, desk.clock.now())
             desk.tally.restarts[model] = desk.tally.restarts.get(model, 0) + 1
         error: OrionError = record.cause or WorkerDiedError(model=model, exit_code=exit_code)
         desk.outcomes.lost(record, error, suspect=record.suspect and not asked)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from orion.breakers import BreakerMode, BreakerState
 from orion.dispatcher.faults import Faults
 from orion.dispatcher.job import Job
 from orion.dispatcher.outcomes import Outcomes
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from orion.dispatcher.floor import LoadPlan, WorkerFloor
     from orion.dispatcher.ticket import Attempt, Ticket
     from orion.logs import Log
+
+_HEARD_WITHIN_S = 0.25
 
 Post = Callable[[Callable[[], None]], None]
 """Puts one more event into the dispatcher's inbox."""
@@ -79,6 +82,7 @@ class Desk:
     plan: Callable[[str], LoadPlan]
     floor: WorkerFloor
     breaker_for: BreakerFor
+    used_models: frozenset[str]
     clock: Clock
     log: Log
     post: Post
@@ -110,7 +114,7 @@ class Desk:
             ticket.end(Ended(error=InvalidQueryError(field="request_id", reason=reason)))
             return
         ticket.fingerprint = self.quarantine.fingerprint(ticket.content)
-        refusal = self.quarantine.refusal(ticket.fingerprint, now_s)
+        refusal = self.quarantine.refusal(ticket.fingerprint, ticket.model, now_s)
         if refusal is not None:
             ticket.end(Ended(error=refusal))
             return
@@ -136,15 +140,15 @@ class Desk:
         return refusal or self.breaker_for("generate", attempt.breaker).would_refuse()
 
     def may_grant(self, request_id: str, model: str) -> bool:
-        """Two requests under which a worker died lately do not share another one."""
-        now_s = self.clock.now()
-        if not self.quarantine.is_suspect(self.tickets[request_id].fingerprint, now_s):
+        """Whoever a worker died under lately runs alone; nobody runs where a stop goes unheard."""
+        now_s, record = self.clock.now(), self.floor.holder(model)
+        jobs = list(record.jobs.values()) if record else []
+        if not jobs:
             return True
-        record = self.floor.holder(model)
-        return record is None or not any(
-            self.quarantine.is_suspect(job.ticket.fingerprint, now_s)
-            for job in list(record.jobs.values())
-        )
+        if any(job.timed_out or is_deaf(job, now_s) for job in jobs):
+            return False
+        prints = [self.tickets[request_id].fingerprint, *(job.ticket.fingerprint for job in jobs)]
+        return not any(self.quarantine.is_suspect(known, now_s) for known in prints)
 
     def grant(self, request_id: str, model: str) -> None:
         """The request runs on `model` now, unless its breaker has opened meanwhile."""
@@ -226,6 +230,13 @@ class Desk:
             failure = self._note_failure(model, error)
             self.post(lambda: self.load_failed(model, failure))
 
+    def load_afresh(self, plan: LoadPlan) -> None:
+        """Go on with a load whose spare had died before it began."""
+        try:
+            self.floor.load(plan, fresh=True)
+        except Exception as error:  # noqa: BLE001 - as above
+            self.load_failed(plan.model, self._note_failure(plan.model, error))
+
     def _load_permit(self, model: str) -> Permit:
         breaker = self.breaker_for("load", model)
         try:
@@ -241,18 +252,22 @@ class Desk:
         record = self.floor.holder(model)
         if record is not None:
             if not record.renewing:
-                self.revival.settled(model)
+                self.revival.forget(model)
             self.floor.end(record)
 
     def load_ended(self, model: str) -> None:
         """A load ended well: its breaker and its model's past are told."""
         self.last_load_error = None
         self.load_errors.pop(model, None)
-        self.revival.settled(model)
+        self.revival.back(model, self.clock.now())
         self.tally.loads += 1
         permit = self.load_permits.pop(model, None)
-        if permit is not None:
-            permit.success()
+        if permit is None:
+            return
+        permit.success()
+        breaker = self.breaker_for("load", model)
+        if breaker.mode is BreakerMode.NORMAL and breaker.state is BreakerState.OPEN:
+            breaker.reset()  # a last resort got through: there will be no other trial
 
     def load_failed(self, model: str, error: OrionError) -> None:
         """Tell the breaker and everyone who waited for this load."""
@@ -260,11 +275,8 @@ class Desk:
         permit = self.load_permits.pop(model, None)
         if permit is not None:
             permit.failure(error)
-        pause_s = error.retry_after_s if isinstance(error, CircuitOpenError) else 0.0
-        if error.retryable:
-            self.revival.failed(model, self.clock.now(), pause_s=pause_s)
-        else:
-            self.revival.settled(model)
+        if model in self.used_models or model in self.revival.models:
+            self.revival.failed(model, self.clock.now(), hopeless=not error.retryable)
         self.scheduler.on_load_failed(model, error)
         self._tell_unloaded(model)
 
@@ -282,7 +294,10 @@ class Desk:
 
     def unload(self, model: str, event: threading.Event) -> bool:
         """Let `model` go once idle and set `event` then. False: it is not resident."""
-        self.revival.settled(model)
+        self.revival.forget(model)
+        record = self.floor.holder(model)
+        if record is not None:
+            record.renewing, record.dismissed = False, True
         if not self.scheduler.ask_unload(model):
             return False
         self.unload_waiters.append((model, event))
@@ -302,3 +317,8 @@ class Desk:
         if not isinstance(error, CircuitOpenError):  # which only repeats what came before
             self.last_load_error = self.load_errors[model] = error
         return error
+
+
+def is_deaf(job: Job, now_s: float) -> bool:
+    """Whether a stop has gone unheard for longer than a token takes."""
+    return job.stop_sent_s is not None and now_s - job.stop_sent_s > _HEARD_WITHIN_S

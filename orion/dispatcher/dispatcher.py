@@ -42,6 +42,7 @@ class Dispatcher:
         start_worker: StartWorker,
         breaker_for: BreakerFor,
         read_pulse: ReadPulse,
+        used_models: frozenset[str] = frozenset(),
         clock: Clock,
         log: Log,
     ) -> None:
@@ -55,6 +56,7 @@ class Dispatcher:
             plan=plan,
             floor=self._floor,
             breaker_for=breaker_for,
+            used_models=used_models,
             clock=clock,
             log=log,
             post=self._inbox.put,
@@ -62,7 +64,9 @@ class Dispatcher:
         arrivals = Arrivals(self._desk)
         self._watch = Watch(self._desk, arrivals, read_pulse)
         self._floor.connect(arrivals.frame_arrived, arrivals.worker_exited)
+        self._breaker_for = breaker_for
         self._draining = False
+        self._looked_s = clock.now()
         self._spares_wanted = 0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="orion-dispatcher", daemon=True)
@@ -72,6 +76,11 @@ class Dispatcher:
     def draining(self) -> bool:
         """Whether new requests are refused because the engine stops."""
         return self._draining
+
+    @property
+    def silent_s(self) -> float:
+        """For how long the dispatcher's thread has not looked around; it should every 0.05 s."""
+        return 0.0 if self._stopped.is_set() else self._clock.now() - self._looked_s
 
     @property
     def last_load_error(self) -> OrionError | None:
@@ -182,7 +191,7 @@ class Dispatcher:
             self._log.exception("dispatcher.event_failed")
 
     def _keep(self, model: str) -> None:
-        self._desk.revival.lost(model, self._clock.now())
+        self._desk.revival.wanted(model, self._clock.now())
         self._revive()
 
     def _submit(self, ticket: Ticket) -> None:
@@ -196,6 +205,7 @@ class Dispatcher:
             raise
 
     def _tick(self) -> None:
+        self._looked_s = self._clock.now()
         self._watch.look()
         self._watch.check_readers()
         if self._draining:
@@ -208,8 +218,11 @@ class Dispatcher:
         """Load again what was lost, unless a request has seen to it."""
         desk = self._desk
         for model in desk.revival.due(self._clock.now()):
-            if model in desk.scheduler.resident or not desk.scheduler.on_wanted(model):
-                desk.revival.settled(model)
+            is_there = model in desk.scheduler.resident
+            if not is_there and self._breaker_for("load", model).would_refuse():
+                continue
+            if is_there or not desk.scheduler.on_wanted(model):
+                desk.revival.forget(model)
 
     def _drain(self) -> None:
         self._draining = True

@@ -66,6 +66,8 @@ class WorkerRecord:
     cause: OrionError | None = None
     suspect: bool = True
     renewing: bool = False
+    dismissed: bool = False
+    was_spare: bool = False
     heartbeat: Heartbeat | None = None
     heard_s: float = 0.0
     pulse_s: float = 0.0
@@ -73,6 +75,7 @@ class WorkerRecord:
     busy_s: float = 0.0
     stopped: bool = False
     suspected_s: float | None = None
+    deaf_since_s: float | None = None
     posted: int = 0
     handled: int = 0
     strays: int = 0
@@ -106,13 +109,15 @@ class WorkerFloor:
                 return record
         return None
 
-    def load(self, plan: LoadPlan) -> None:
-        """Give the plan to a spare of the right kind, or to a new worker.
+    def load(self, plan: LoadPlan, *, fresh: bool = False) -> None:
+        """Give the plan to a spare of the right kind, or to a new worker (`fresh`: always).
 
         Raises:
             AgentLoadError: No process could be started.
         """
-        record = self._spare(plan.runtime_class) or self._start(plan.model, plan.runtime_class)
+        spare = None if fresh else self._spare(plan.runtime_class)
+        record = spare or self._start(plan.model, plan.runtime_class)
+        record.was_spare = spare is not None
         record.plan = plan
         record.state = WorkerState.LOADING
         record.load_began_s = record.progress_s = self._clock.now()
@@ -164,7 +169,7 @@ class WorkerFloor:
         for _ in range(wanted - spares):
             try:
                 self._start("spare", runtime_class)
-            except AgentLoadError:
+            except (AgentLoadError, RuntimeError):  # no process, or no thread to read from it
                 self._spare_failed()
                 return
 
@@ -179,6 +184,7 @@ class WorkerFloor:
                 record.plan is None
                 and record.state is not WorkerState.LEAVING
                 and record.runtime_class == runtime_class
+                and not (record.killed_at_s is not None or record.distrusted or record.stopped)
             ):
                 return record
         return None

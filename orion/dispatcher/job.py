@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _TOKENS_OVER = 64
 _EMPTY_PIECES_MAX = 1000
+_MARKS_MAX = 2000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,10 +33,12 @@ class Job:
     permit: Permit | None
     injected: bool = False
     over: bool = False
+    timed_out: bool = False
     stop_sent_s: float | None = None
     moved_s: float = 0.0
     first_text_s: float | None = None
     gap_s: float = 0.0
+    num_marks: int = 0
     num_pieces: int = 0
     num_tokens: int = 0
 
@@ -54,7 +57,8 @@ class Job:
         """Count what came. Returns what is wrong with it, if the worker breaks the rules."""
         if not isinstance(message, Delta):
             self.moved_s = now_s
-            return None
+            self.num_marks += 1
+            return "it never ceases to read the prompt" if self.num_marks > _MARKS_MAX else None
         if message.seq != self.num_pieces:
             return f"piece {message.seq} came where {self.num_pieces} was due"
         self.num_pieces += 1

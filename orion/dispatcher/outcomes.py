@@ -10,8 +10,12 @@ from orion.errors import (
     AgentUnavailableError,
     CancelledError,
     DeadlineExceededError,
-    GenerationError,
+    InvalidQueryError,
     OrionError,
+    OverloadedError,
+    QuarantinedError,
+    ShuttingDownError,
+    SlowReaderError,
 )
 from orion.protocol import Stop
 
@@ -38,7 +42,7 @@ class Outcomes:
                 self.timed_out(job.ticket)
             else:
                 self._settle(job, None)
-                self._desk.quarantine.clear(job.ticket.fingerprint)
+                self._desk.quarantine.clear(job.ticket.fingerprint, job.attempt.model)
                 self._desk.tickets.pop(job.ticket.request_id, None)
                 job.ticket.end(done)
         self._note_service(job)
@@ -58,15 +62,16 @@ class Outcomes:
         desk = self._desk
         jobs = list(record.jobs.values())
         record.jobs.clear()
-        if suspect:
-            prints = [job.ticket.fingerprint for job in jobs]
-            desk.quarantine.note_death(prints, desk.clock.now())
+        assert record.plan
+        injected = any(job.injected for job in jobs)
+        prints = [job.ticket.fingerprint for job in jobs if job.ticket.fingerprint]
+        if suspect and not injected:
+            desk.quarantine.note_death(prints, record.plan.model, desk.clock.now())
         # One death is one failure of an agent, however many of its answers it took along.
-        voter = next((job.ticket.fingerprint for job in jobs if job.ticket.fingerprint), None)
+        voter = record.worker.id if injected or not prints else prints[0]
         live = [job for job in jobs if not job.over]
         for job in live:
             self._settle(job, error, voter=voter)
-        assert record.plan
         desk.gone(record.plan.model)
         for job in live:
             self._go_on(job.ticket, error)
@@ -91,13 +96,17 @@ class Outcomes:
             limit_s = ticket.limit_s
         else:
             phase = "answering" if ticket.has_text else "reading the prompt"
-            limit_s = ticket.limit_s if job.deadline_s >= ticket.deadline_s else limits.generate_s
+            is_cut = job.deadline_s >= ticket.deadline_s
+            limit_s = ticket.limit_s if is_cut else limits.generate_s
         error = DeadlineExceededError(phase=phase, limit_s=limit_s)
         if job is None:
             self.end(ticket.request_id, error)
             return
+        job.timed_out = True
         self.stop(job)
-        self._settle(job, error)
+        # Who was let in late, and cut short for it, has not failed.
+        had_its_time = job.deadline_s - job.granted_s >= limits.generate_s
+        self._settle(job, error if had_its_time or ticket.has_text else CancelledError())
         self._go_on(ticket, error)
 
     def end(self, request_id: str, error: OrionError) -> None:
@@ -128,8 +137,9 @@ class Outcomes:
         if error is None:
             job.permit.success(ttft_s=job.ttft_s, gap_s=job.gap_s)
         elif _is_failure(error):
-            voter = None if job.injected else voter or job.ticket.fingerprint or None
-            job.permit.failure(error, voter=voter)
+            if voter is None and not job.injected:
+                voter = job.ticket.fingerprint or None
+            job.permit.failure(error, voter=voter, ttft_s=job.ttft_s, gap_s=job.gap_s)
         else:
             job.permit.release()
 
@@ -154,7 +164,7 @@ class Outcomes:
         desk, now_s = self._desk, self._desk.clock.now()
         if not _may_fall_back(error) or now_s >= ticket.deadline_s:
             return None, error
-        refusal = desk.quarantine.refusal(ticket.fingerprint, now_s)
+        refusal = desk.quarantine.refusal(ticket.fingerprint, ticket.model, now_s)
         if refusal is not None:
             return None, refusal
         hopeless = ticket.model if _would_fail_again(error) else None
@@ -179,16 +189,26 @@ class Outcomes:
         scheduler.service_s += _SERVICE_WEIGHT * (took_s - scheduler.service_s)
 
 
+_NOBODYS_FAULT = (
+    InvalidQueryError,
+    CancelledError,
+    OverloadedError,
+    ShuttingDownError,
+    SlowReaderError,
+    QuarantinedError,
+)
+
+
 def _is_failure(error: OrionError) -> bool:
     """Whether the agent is to blame: it broke, or it ran out of time."""
-    if isinstance(error, CancelledError) or error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
-        return False
-    return isinstance(error, GenerationError | AgentUnavailableError | DeadlineExceededError)
+    return (
+        not isinstance(error, _NOBODYS_FAULT) and error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    )
 
 
 def _may_fall_back(error: OrionError) -> bool:
     """Whether another agent could do better."""
-    return isinstance(error, GenerationError | AgentUnavailableError | DeadlineExceededError)
+    return not isinstance(error, _NOBODYS_FAULT)
 
 
 def _would_fail_again(error: OrionError) -> bool:

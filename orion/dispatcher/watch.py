@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from orion.dispatcher.arrivals import Arrivals
     from orion.dispatcher.desk import Desk
     from orion.dispatcher.floor import WorkerRecord
+    from orion.dispatcher.job import Job
     from orion.workers import Pulse
 
 ReadPulse = Callable[[int], "Pulse | None"]
@@ -32,6 +33,7 @@ _FULL_FACTOR = 4
 _UNKILLABLE_S = 5.0
 _SECOND_LOOK_S = 0.2
 _SLOW_TOKENS = 3.0
+_STOP_MAX_S = 15.0
 
 
 class Watch:
@@ -89,7 +91,8 @@ class Watch:
         if pid is None or passed_s < _PULSE_EVERY_S:
             return
         pulse = self._read_pulse(pid)
-        if pulse is None:
+        if pulse is None:  # not to be known: nobody is accused of idling
+            record.busy_s = record.pulse_s = now_s
             return
         if pulse.cpu_s - record.cpu_s > _BUSY_RATIO * passed_s:
             record.busy_s = now_s
@@ -134,7 +137,9 @@ class Watch:
         if record.heartbeat is None:  # still importing: its load has a limit of its own
             return None
         if now_s - record.busy_s < limit_s or record.worker.pid is None:
-            limit_s *= _BUSY_SILENCE_FACTOR
+            # Native code may keep the interpreter to itself while it loads.
+            is_loading = record.state is WorkerState.LOADING
+            limit_s = self._desk.limits.load_s if is_loading else limit_s * _BUSY_SILENCE_FACTOR
         return silent_s if silent_s > limit_s else None
 
     def _stalled_s(self, record: WorkerRecord, now_s: float) -> float | None:
@@ -151,16 +156,25 @@ class Watch:
         """End a worker that does not let go of an answer, sooner if nobody else uses it."""
         if record.state is not WorkerState.READY:
             return
-        jobs = list(record.jobs.values())
-        shared = any(not job.over for job in jobs)
-        for job in jobs:
-            stop_s = max(self._desk.limits.stop_s, _SLOW_TOKENS * job.gap_s)
-            stop_s *= _SHARED_STOP_FACTOR if shared else 1.0
-            if job.stop_sent_s is not None and now_s - job.stop_sent_s > stop_s:
-                self._desk.log.error("worker.ignores_stop", worker=record.worker.id)
-                # Whoever stopped it is not to blame for what a worker does not hear.
-                self._condemn(record, _died(record), suspect=False)
-                return
+        if not any(self._ignores_stop(job, record, now_s) for job in list(record.jobs.values())):
+            record.deaf_since_s = None
+            return
+        # What it says may lie unread if it was this thread that stood still.
+        if record.deaf_since_s is None:
+            record.deaf_since_s = now_s
+        if now_s - record.deaf_since_s >= _SECOND_LOOK_S:
+            self._desk.log.error("worker.ignores_stop", worker=record.worker.id)
+            # Whoever stopped it is not to blame for what a worker does not hear.
+            self._condemn(record, _died(record), suspect=False)
+
+    def _ignores_stop(self, job: Job, record: WorkerRecord, now_s: float) -> bool:
+        if job.stop_sent_s is None:
+            return False
+        stop_s = max(self._desk.limits.stop_s, _SLOW_TOKENS * job.gap_s)
+        others = [other for other in list(record.jobs.values()) if not other.over]
+        if any(other.granted_s <= job.stop_sent_s for other in others):
+            stop_s *= _SHARED_STOP_FACTOR
+        return now_s - job.stop_sent_s > min(_STOP_MAX_S, stop_s)
 
     def _check_growth(self, record: WorkerRecord) -> None:
         if record.loaded is None or record.heartbeat is None or record.killed_at_s is not None:
@@ -184,6 +198,7 @@ class Watch:
         record.cause, record.suspect = cause, suspect
         if record.state is WorkerState.READY and record.plan is not None:
             self._desk.scheduler.on_doomed(record.plan.model)
+        if record.state is not WorkerState.LOADING:
             record.state = WorkerState.LEAVING
         self._desk.floor.kill(record)
 

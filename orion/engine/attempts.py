@@ -39,7 +39,7 @@ def attempts_of(
 
     if query.agent in registry.models:
         made = generate(agent_id, None)
-        return (Attempt(model=query.agent, agent=agent_id, breaker=query.agent, generate=made),)
+        return (Attempt(model=query.agent, breaker=query.agent, generate=made),)
     names = [agent_id, *registry.agent(agent_id).fallback, CONVERSATION_AGENT]
     language = language_of(query.text)
     return tuple(

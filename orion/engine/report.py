@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from orion.registry import Registry
 
 
+_SILENT_S = 1.0
 _ILL = "the process of {model} is lost or silent; it is being started again"
 
 
@@ -115,6 +116,8 @@ class Report:
         reasons += [f"the breaker {name} is open" for name in breakers["down"]]
         if closed or dispatcher.draining:
             status, reasons = "draining", ["the engine is shutting down"]
+        elif dispatcher.silent_s > _SILENT_S:
+            status, reasons = "down", ["the engine does not look around"]
         elif not failed and expects_preload and not answering and not dispatcher.tally.loads:
             status, reasons = "starting", ["the first model is being loaded"]
         elif main in failed | ill and not answering & used:
@@ -145,7 +148,7 @@ class Report:
 
     def _open_breakers(self) -> dict[str, float]:
         return {
-            str(known["name"]): float(known["state"] == "open")
+            str(known["name"]): float(known["state"] == "open" and known["retry_after_s"] != 0)
             for known in self._breakers.snapshot()
         }
 

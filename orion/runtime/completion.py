@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 _REASON_CHARS = 200
+_TOKENS_IN_FLIGHT = 2
+_SETTLE_MAX_S = 0.1
 
 
 class Completion:
@@ -29,6 +31,8 @@ class Completion:
         self._prompt_tokens = prompt_tokens
         self._begun_s = time.monotonic()
         self._first_s: float | None = None
+        self._token_s = 0.0
+        self._gap_s = 0.0
         self._num_tokens = 0
         self._last: dict[str, Any] = {}
         self._error: dict[str, Any] | None = None
@@ -51,14 +55,28 @@ class Completion:
             return self._output.stopped
         choice = chunk["choices"][0]
         if choice["finish_reason"] is None:
+            now_s = time.monotonic()
+            self._gap_s = now_s - self._token_s if self._num_tokens else 0.0
+            self._token_s = now_s
             self._num_tokens += 1
-            self._first_s = self._first_s or time.monotonic()
+            self._first_s = self._first_s or now_s
             self._output.piece(choice["text"], 1)
         else:
             self._last = {**chunk, "finish_reason": choice["finish_reason"]}
             if choice["text"]:
                 self._output.piece(choice["text"], 0)
         return self._output.stopped
+
+    @property
+    def settle_s(self) -> float:
+        """For how long the slot is still at work after a stop in mid-answer, in seconds.
+
+        llama.cpp tells nobody when it has dropped the tokens it had begun; who is let in before
+        that waits for them without knowing why.
+        """
+        if self._last or not self._num_tokens:
+            return 0.0
+        return min(_SETTLE_MAX_S, _TOKENS_IN_FLIGHT * self._gap_s)
 
     def generated(self) -> Generated:
         """How it ended.

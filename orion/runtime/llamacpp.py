@@ -7,6 +7,7 @@ import importlib
 import json
 import secrets
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -145,7 +146,9 @@ class LlamaCppRuntime:
             self._server.handle_completions(
                 _parameters(job, prompt.ids, self._context_tokens), completion.on_chunk
             )
-        return completion.generated()
+        made = completion.generated()
+        time.sleep(completion.settle_s)
+        return made
 
     def close(self) -> None:
         """Nothing outlives the process."""

@@ -20,7 +20,7 @@ class Effects(Protocol):
         """The request may run on the resident model now."""
 
     def may_grant(self, request_id: str, model: str) -> bool:
-        """Whether it may run beside what runs on `model` now; asked again at every change."""
+        """Whether it may run beside what runs on `model` now; those behind it wait with it."""
 
     def refuse(self, request_id: str, error: OrionError) -> None:
         """The request cannot have this model: full queue, or a load that failed."""
@@ -110,12 +110,13 @@ class Scheduler:
         self.on_release(old)
 
     def on_wanted(self, model: str) -> bool:
-        """Load `model` unless somebody else waits. False: others hold every place."""
+        """Load `model` unless somebody waits for the place. False: others hold every place."""
         if model in self.resident or model in self.loading:
             return True
         if len(self.resident) + len(self.loading) >= self.places:
             return False
-        if not any(wanted != model for wanted in self._queue().values()):
+        known = self.resident.keys() | self.loading | {model}
+        if known.issuperset(self._queue().values()):  # nobody waits for the free place
             self._load(model)
         return True
 
@@ -130,7 +131,8 @@ class Scheduler:
     def on_release(self, model: str) -> None:
         """An answer on `model` ended, however it ended."""
         held = self.resident.get(model)
-        if held is None:
+        if held is None:  # its worker went first; whoever was handed over still goes on
+            self._advance()
             return
         held.leases -= 1
         self._tick += 1
@@ -189,11 +191,16 @@ class Scheduler:
         self.resuming.pop(request_id, None)
 
     def _advance(self) -> None:
+        closed: set[str] = set()
         for request_id, model in self._queue().items():
             held = self.resident.get(model)
             if held is not None:
                 has_slot = not (held.leaving or held.leave_when_idle) and held.leases < held.slots
-                if has_slot and self.effects.may_grant(request_id, model):
+                if not has_slot or model in closed:
+                    continue
+                if not self.effects.may_grant(request_id, model):
+                    closed.add(model)  # nobody overtakes one that waits to be let in
+                else:
                     held.leases += 1
                     self._tick += 1
                     held.last_used = self._tick

@@ -46,12 +46,16 @@ class SpawnedWorker:
             self._process = _start(runtime, child_read, child_write)
             undo.callback(self._process.wait)
             undo.callback(self._process.kill)
-            threads = [self._thread(self._read), self._thread(self._write)]
-            undo.pop_all()
+            self._thread(self._read).start()
+            undo.pop_all()  # the reader closes its end and reaps
             os.close(child_read)
             os.close(child_write)
-        for thread in threads:
-            thread.start()
+        try:
+            self._thread(self._write).start()
+        except RuntimeError:
+            self.kill()
+            os.close(self._write_fd)
+            raise
 
     @property
     def pid(self) -> int | None:
@@ -93,14 +97,29 @@ class SpawnedWorker:
             os.close(self._write_fd)
 
     def _read(self) -> None:
-        decoder = FrameDecoder()
+        """Until the end of the pipe; whatever happens, the child is reaped and its end told."""
         errors = self._process.stderr
         assert errors
+        tail = bytearray()
+        try:
+            tail = self._read_all(errors.fileno())
+        except OSError:  # not even a selector is to be had: a worker nobody hears is no worker
+            self.kill()
+        os.close(self._read_fd)
+        exit_code = self._reap()
+        tail = (tail + _rest(errors.fileno()))[-_STDERR_KEPT_BYTES:]
+        errors.close()
+        self._outbox.put(None)
+        self._on_exit(self.id, exit_code, tail.decode("utf-8", "replace"))
+
+    def _read_all(self, errors_fd: int) -> bytearray:
+        """Hand on every frame; returns the end of what the child wrote to standard error."""
+        decoder = FrameDecoder()
         tail = bytearray()
         trusted = True
         with selectors.DefaultSelector() as selector:
             selector.register(self._read_fd, selectors.EVENT_READ)
-            selector.register(errors.fileno(), selectors.EVENT_READ)
+            selector.register(errors_fd, selectors.EVENT_READ)
             while selector.get_map():
                 for key, _ in selector.select():
                     data = os.read(key.fd, _READ_BYTES)
@@ -112,12 +131,7 @@ class SpawnedWorker:
                         trusted = self._deliver(decoder, data)
                 if self._read_fd not in selector.get_map():
                     break
-        os.close(self._read_fd)
-        exit_code = self._reap()
-        tail = (tail + _rest(errors.fileno()))[-_STDERR_KEPT_BYTES:]
-        errors.close()
-        self._outbox.put(None)
-        self._on_exit(self.id, exit_code, tail.decode("utf-8", "replace"))
+        return tail
 
     def _deliver(self, decoder: FrameDecoder, data: bytes) -> bool:
         """Hand on the frames in `data`; False once the child cannot be trusted."""

@@ -195,6 +195,16 @@ class TestHalfOpen:
         assert error["message"] == "The answer took longer than 90.0 s (while trying again)."
         assert [one.see(key) for key in ("successes", "failures_total")] == [0, 4]
 
+    def test_case_29_an_expired_trial_has_failed_and_was_not_slow(self, tried):
+        """It counts once: as one failure of the three that it would take here."""
+        one = tried(trials=3, failure_rate=1.0, slow_rate=0.3, trial_s=90.0)
+        held = one.breaker.acquire()
+
+        one.clock.advance(90.0)
+
+        assert (one.state, one.see("failures_total")) == (HALF_OPEN, 4)
+        held.release()
+
     def test_case_29_the_new_break_runs_from_the_moment_the_time_was_up(self, tried):
         """Where nobody looked for an hour, the next caller is the trial at once."""
         one = tried(trial_s=90.0, break_s=30.0, break_max_s=300.0)

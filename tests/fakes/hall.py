@@ -51,7 +51,7 @@ def plan(model: str) -> LoadPlan:
 class Hall:
     """A dispatcher, its workers and its clock."""
 
-    def __init__(self, **given: Any) -> None:
+    def __init__(self, *, used_models: frozenset[str] = frozenset(), **given: Any) -> None:
         self.clock = ManualClock(1000.0)
         self.works = Works()
         self.log = ListLog()
@@ -74,6 +74,7 @@ class Hall:
             clock=self.clock,
             breaker_for=lambda kind, target: self.breakers.get(f"{kind}:{target}", self.rules),
             read_pulse=self.pulses.get,
+            used_models=used_models,
             log=self.log,
         )
         self.asked = 0

@@ -202,15 +202,18 @@ class World(RuleBasedStateMachine):
     @invariant()
     def nobody_waits_without_a_reason(self) -> None:
         held_back = False
+        closed: set[str] = set()
         for request_id, model in self._queue().items():
             held = self.scheduler.resident.get(model)
             if held is None:
                 if model not in self.loading:
                     held_back = True
                     assert self._room_is_coming(), f"{model} waits for a place nobody will free"
-            elif not held_back and not held.leaving and not held.leave_when_idle:
-                may_not = held.leases >= held.slots or not self.may_grant(request_id, model)
-                assert may_not, f"{model} is idle and {request_id} waits for it"
+            elif held_back or held.leaving or held.leave_when_idle or model in closed:
+                continue
+            elif held.leases < held.slots:
+                assert not self.may_grant(request_id, model), f"{request_id} waits for {model}"
+                closed.add(model)
 
     def _room_is_coming(self) -> bool:
         full = len(self.leases) + len(self.loading) >= self.places

@@ -127,3 +127,22 @@ class TestPrefillSlice:
     def test_a_file_without_bytes_is_no_error(self):
         """Others refuse it."""
         assert prefill_slice(0, 1) == 512
+
+
+class TestSettling:
+    def test_a_slot_is_at_work_a_moment_longer_after_a_stop_in_mid_answer(self):
+        """Two tokens of the pace just seen, and never more than a tenth of a second."""
+        completion = Completion(Recorder(limit=2), prompt_tokens=3)
+        assert completion.settle_s == 0.0
+        completion.on_chunk(chunk("a"))
+        assert completion.on_chunk(chunk("b")) is True
+
+        assert 0.0 < completion.settle_s <= 0.1
+
+    def test_an_answer_that_ended_by_itself_has_nothing_in_flight(self):
+        """Its slot is free at once."""
+        completion = Completion(Recorder(), prompt_tokens=3)
+        completion.on_chunk(chunk("a"))
+        completion.on_chunk(chunk("b", "stop"))
+
+        assert completion.settle_s == 0.0

@@ -39,6 +39,8 @@ class TestDeadline:
 
         hall.pass_time(0.2)
         third = hall.ask()
+        assert not worker.terminated.is_set()
+        hall.pass_time(0.3)
         assert worker.terminated.is_set()
         assert not worker.killed.is_set()
         hall.pass_time(0.4)

@@ -170,9 +170,8 @@ class TestSupervision:
         ticket = ask(hall, "code")
         hall.dispatcher.cancel(ticket.request_id)
         hall.settle()
-        hall.pass_time(0.6)
-        hall.pass_time(0.4)
-        hall.pass_time(5.0)
+        for seconds in (0.6, 0.3, 0.4, 5.1):
+            hall.pass_time(seconds)
 
         assert "worker.unkillable" in hall.log.lines
         assert all(worker.gone or worker.killed.is_set() for worker in hall.works.workers[:1])
