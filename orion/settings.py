@@ -93,7 +93,7 @@ class DeadlineSettings(_Group):
         10.0, description="An answer without a token while its worker does nothing."
     )
     stop_s: Seconds = Field(
-        1.0, description="For a worker to obey a stop, before it is ended (if nobody else uses it)."
+        0.7, description="For a worker to obey a stop, before it is ended (if nobody else uses it)."
     )
     reader_s: Seconds = Field(
         30.0, description="For a caller to take what has come, once its buffer is full."

@@ -89,8 +89,8 @@ class Breakers:
     def health(self) -> dict[str, list[str]]:
         """Names by health.
 
-        `down`: a call would be refused. `degraded`: it would be a trial, or failures are
-        counted against it. `healthy`: the others, and those that are disabled.
+        `down`: open for some time yet, or forced open. `degraded`: open with its break over,
+        half-open, or failures are counted against it. `healthy`: the others, disabled ones too.
         """
         found: dict[str, list[str]] = {"healthy": [], "degraded": [], "down": []}
         for seen in self.snapshot():

@@ -176,6 +176,7 @@ class Desk:
             granted_s=now_s,
             moved_s=now_s,
             deadline_s=min(ticket.deadline_s, now_s + self.limits.generate_s),
+            cut_short=ticket.deadline_s < now_s + self.limits.generate_s,
             permit=permit,
             injected=bool(fault),
         )

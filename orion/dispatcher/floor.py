@@ -135,7 +135,8 @@ class WorkerFloor:
         now_s = self._clock.now()
         if record.killed_at_s is None:
             record.killed_at_s = now_s
-            record.kill_at_s = now_s + _KILL_AFTER_S
+            # A stopped process takes no notice of SIGTERM: there is nothing to wait for.
+            record.kill_at_s = now_s if record.stopped else now_s + _KILL_AFTER_S
             record.worker.terminate()
 
     def gone(self, worker_id: str) -> WorkerRecord | None:

@@ -22,7 +22,8 @@ class Job:
     """What the worker was asked and how it goes.
 
     The counters belong to the worker's reader thread, the rest to the dispatcher's. `over`
-    means that the request has moved on: the worker only has to let go of it.
+    means that the request has moved on: the worker only has to let go of it. `cut_short`: the
+    request had less time left than an attempt is given.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Job:
     permit: Permit | None
     injected: bool = False
     over: bool = False
+    cut_short: bool = False
     timed_out: bool = False
     stop_sent_s: float | None = None
     moved_s: float = 0.0

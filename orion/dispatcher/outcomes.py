@@ -44,6 +44,7 @@ class Outcomes:
                 self._settle(job, None)
                 self._desk.quarantine.clear(job.ticket.fingerprint, job.attempt.model)
                 self._desk.tickets.pop(job.ticket.request_id, None)
+                self._desk.revival.proved(job.attempt.model)
                 job.ticket.end(done)
         self._note_service(job)
         self._desk.scheduler.on_release(job.attempt.model)
@@ -96,8 +97,7 @@ class Outcomes:
             limit_s = ticket.limit_s
         else:
             phase = "answering" if ticket.has_text else "reading the prompt"
-            is_cut = job.deadline_s >= ticket.deadline_s
-            limit_s = ticket.limit_s if is_cut else limits.generate_s
+            limit_s = ticket.limit_s if job.cut_short else limits.generate_s
         error = DeadlineExceededError(phase=phase, limit_s=limit_s)
         if job is None:
             self.end(ticket.request_id, error)
@@ -105,8 +105,7 @@ class Outcomes:
         job.timed_out = True
         self.stop(job)
         # Who was let in late, and cut short for it, has not failed.
-        had_its_time = job.deadline_s - job.granted_s >= limits.generate_s
-        self._settle(job, error if had_its_time or ticket.has_text else CancelledError())
+        self._settle(job, CancelledError() if job.cut_short else error)
         self._go_on(ticket, error)
 
     def end(self, request_id: str, error: OrionError) -> None:

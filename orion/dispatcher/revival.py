@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
-_LONGEST_CRASH_PAUSE_S = 4.0
-_LIVED_S = 10.0
+_LONGEST_CRASH_PAUSE_S = 2.0
+_LIVED_S = 2.0
 
 
 @dataclass(slots=True)
@@ -18,19 +18,21 @@ class _Loss:
 
 @dataclass(slots=True)
 class _Past:
-    """How often a model came back only to be lost again soon."""
+    """How often a model came back only to be lost again soon, and useless."""
 
     back_s: float
     crashes: int = 0
+    proved: bool = True
 
 
 @dataclass(slots=True)
 class Revival:
     """Which models ought to be resident and are not, and when to try next.
 
-    The first try is at once. After a load that failed, or a worker that did not live for ten
-    seconds, the next one waits, each time twice as long. Only what happens in the background
-    waits: a request loads its model when it comes. Dispatcher thread only, but for `models`.
+    The first try is at once. After a load that failed, or a worker that died within two seconds
+    and without an answer, the next one waits, each time twice as long. Only what happens in
+    the background waits: a request loads its model when it comes. Dispatcher thread only, but
+    for `models`.
     """
 
     _losses: dict[str, _Loss] = field(default_factory=dict)
@@ -48,7 +50,8 @@ class Revival:
     def lost(self, model: str, now_s: float) -> None:
         """The worker that held it has crashed."""
         past = self._past.setdefault(model, _Past(back_s=now_s - _LIVED_S))
-        past.crashes = past.crashes + 1 if now_s - past.back_s < _LIVED_S else 0
+        in_vain = not past.proved and now_s - past.back_s < _LIVED_S
+        past.crashes = past.crashes + 1 if in_vain else 0
         pause_s = 0.0
         if past.crashes:
             pause_s = _pause_s(past.crashes - 1, _LONGEST_CRASH_PAUSE_S)
@@ -65,7 +68,12 @@ class Revival:
         """It is resident again."""
         self._losses.pop(model, None)
         past = self._past.setdefault(model, _Past(back_s=now_s))
-        past.back_s = now_s
+        past.back_s, past.proved = now_s, False
+
+    def proved(self, model: str) -> None:
+        """It has given an answer."""
+        if model in self._past:
+            self._past[model].proved = True
 
     def forget(self, model: str) -> None:
         """Nobody wants it any more."""

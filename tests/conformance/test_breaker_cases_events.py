@@ -234,16 +234,22 @@ class TestNumbers:
         assert (one.see("in_flight"), balance(one.breaker.snapshot())) == (0, 0)
 
     def test_case_43_health_is_what_the_states_say(self):
-        """Down: open. Degraded: half-open, or failures counted. Healthy: the rest. Sorted."""
+        """Down: open for some time yet. Degraded: to be tried, being tried, or failures counted.
+        Healthy: the rest. Sorted."""
         breakers = make_breakers()
-        rules = config(failures=2, break_s=0.0)
-        names = ("open", "forced", "trial", "failing", "fine", "disabled", "past")
+        rules = config(failures=2, break_s=30.0)
+        names = ("open", "due", "forced", "trial", "tried", "failing", "past", "fine", "disabled")
         made = {name: breakers.get(f"generate:{name}", rules) for name in names}
-        for name in ("open", "trial", "disabled"):
+        made["due"].acquire().failure(BOOM)
+        made["due"].acquire().failure(BOOM)
+        made["due"]._clock.advance(30.0)
+        for name in ("open", "trial", "tried", "disabled"):
             made[name].acquire().failure(BOOM)
             made[name].acquire().failure(BOOM)
         made["forced"].force_open()
-        made["trial"].acquire().release()
+        made["trial"].half_open()
+        made["tried"].half_open()
+        trial = made["tried"].acquire()
         made["failing"].acquire().failure(BOOM)
         made["disabled"].disable()
         made["past"].acquire().failure(BOOM)
@@ -251,10 +257,24 @@ class TestNumbers:
 
         assert breakers.health() == {
             "healthy": ["generate:disabled", "generate:fine"],
-            "degraded": ["generate:failing", "generate:past", "generate:trial"],
+            "degraded": [
+                "generate:due", "generate:failing", "generate:past", "generate:trial",
+                "generate:tried",
+            ],
             "down": ["generate:forced", "generate:open"],
-        }
+        }  # fmt: skip
         assert json.dumps(breakers.health()) == json.dumps(breakers.health())
+        trial.release()
+
+    def test_case_43_a_run_of_failures_outlives_the_window(self):
+        """Until a success ends it, it is held against the breaker."""
+        breakers = make_breakers()
+        breaker = breakers.get("load:m", config(failures=3, window_s=60.0))
+        breaker.acquire().failure(BOOM)
+        breaker._clock.advance(60.0)
+
+        assert breaker.snapshot()["failures"] == 0
+        assert breakers.health()["degraded"] == ["load:m"]
 
     def test_case_43_a_snapshot_is_stable_json(self, bench):
         """The same keys in the same order in every state, and nothing JSON cannot say."""
