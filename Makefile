@@ -66,7 +66,7 @@ bench: setup ## print the figures of the README beside their baselines
 mutants: dev ## change the breakers in every way mutmut knows; a change no test notices fails
 	@$(BIN)/python scripts/mutants.py $(ARGS)
 
-chaos: setup ## strike faults on purpose and print what came of each promise of reliability
+chaos: dev ## strike faults on purpose and print what came of each promise of reliability
 	@$(BIN)/python -m benchmarks.chaos $(ARGS)
 
 clean: ## remove the environment and every cache in this folder

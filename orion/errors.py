@@ -16,6 +16,7 @@ OrionError                        orion                500
 ├── AgentUnavailableError         agent_unavailable    503  retryable
 │   ├── NotServableError          not_servable         404
 │   ├── CircuitOpenError          circuit_open         503  retryable
+│   │   └── AgentPausedError      agent_paused         503  retryable
 │   └── AgentLoadError            load_failed          503  retryable
 │       ├── WeightsMissingError   weights_missing      500
 │       └── BadWeightsError       bad_weights          500
@@ -230,6 +231,18 @@ class CircuitOpenError(AgentUnavailableError):
 
     def __init__(self, *, agent: str, cause: str, retry_after_s: float) -> None:
         super().__init__(agent=agent, cause=cause, retry_after_s=float(retry_after_s))
+
+
+class AgentPausedError(CircuitOpenError):
+    """Somebody paused it, until somebody resets it. Facts as those of `CircuitOpenError`."""
+
+    code = "agent_paused"
+    template = "{agent} has been paused by the operator."
+
+    def __init__(
+        self, *, agent: str, cause: str = "forced_open", retry_after_s: float = 3600.0
+    ) -> None:
+        super().__init__(agent=agent, cause=cause, retry_after_s=retry_after_s)
 
 
 class AgentLoadError(AgentUnavailableError):

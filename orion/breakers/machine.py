@@ -18,7 +18,12 @@ from orion.breakers.state import (
 )
 from orion.breakers.trials import Trials
 from orion.breakers.window import Window
-from orion.errors import CircuitOpenError, DeadlineExceededError, IllegalTransitionError
+from orion.errors import (
+    AgentPausedError,
+    CircuitOpenError,
+    DeadlineExceededError,
+    IllegalTransitionError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +110,9 @@ class Machine:
         """The error of a call that has to wait for `wait_s`."""
         agent = self.name.partition(":")[2] or self.name
         wait_s = min(wait_s, ASK_AGAIN_S)
-        return CircuitOpenError(agent=agent, cause=self.cause, retry_after_s=wait_s)
+        by_hand = self.mode is BreakerMode.FORCED_OPEN
+        error = AgentPausedError if by_hand else CircuitOpenError
+        return error(agent=agent, cause=self.cause, retry_after_s=wait_s)
 
     def knock(self, now_s: float) -> int:
         """The generation a call would run in; the first call after a break half-opens.

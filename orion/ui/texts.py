@@ -203,6 +203,7 @@ FRENCH_ERRORS = {
     ),
     "not_servable": "{agent} ne peut pas être servi ici : {reason}.",
     "agent_unavailable": "{agent} ne peut pas répondre maintenant : {reason}.",
+    "agent_paused": "{agent} a été mis en pause par l'exploitant.",
     "circuit_open": (
         "{agent} est en pause après des échecs ({cause}). Nouvel essai dans {retry_after_s:.0f} s."
     ),

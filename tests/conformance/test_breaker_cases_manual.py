@@ -28,7 +28,9 @@ class TestByHand:
         one.breaker.force_open()
 
         assert (one.state, one.breaker.mode) == (OPEN, BreakerMode.FORCED_OPEN)
-        assert (one.refused().cause, one.refused().retry_after_s) == ("forced_open", 3600.0)
+        refusal = one.refused()
+        assert (refusal.code, refusal.cause) == ("agent_paused", "forced_open")
+        assert refusal.retry_after_s == 3600.0
         one.breaker.reset()
         one.succeed()
         assert (one.state, one.breaker.mode) == (CLOSED, BreakerMode.NORMAL)
