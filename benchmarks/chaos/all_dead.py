@@ -110,10 +110,10 @@ class _Deaths:
         if is_busy:
             running = [(self._ask(f"early {number}", agent, _TOKENS), _TOKENS) for agent in agents]
             time.sleep(self.random.uniform(0.05, 0.8))
-        killed_s = self._kill()
+        killed_s, killed = self._kill()
         if is_busy:
             running += [(self._ask(f"late {number}", agent, 5), 5) for agent in agents]
-        log.back_s.append(_wait_for_pool(self.app, self.watch, len(agents), killed_s))
+        log.back_s.append(_wait_for_pool(self.app, self.watch, len(agents), killed_s, killed))
         for future, num_tokens in running:
             reply = future.result()
             fate = fate_of_reply(reply, num_tokens)
@@ -129,7 +129,7 @@ class _Deaths:
         body = body_of(f"{name} {agent} tokens={num_tokens} delay=0.05", agent)
         return self.threads.submit(ask, self.app.port, body)
 
-    def _kill(self) -> float:
+    def _kill(self) -> tuple[float, set[int]]:
         pids = list(pool_of(call(self.app.port, "status")).values())
         self.random.shuffle(pids)
         for pid in pids:
@@ -137,14 +137,19 @@ class _Deaths:
                 os.kill(pid, signal.SIGKILL)
         killed_s = time.monotonic()
         self.watch.expect(NONE, killed_s)
-        return killed_s
+        return killed_s, set(pids)
 
 
-def _wait_for_pool(app: ScriptedApp, watch: HealthWatch, size: int, killed_s: float) -> float:
-    """Seconds until every model answers again; the watch is told what is true meanwhile."""
+def _wait_for_pool(
+    app: ScriptedApp, watch: HealthWatch, size: int, killed_s: float, killed: set[int]
+) -> float:
+    """Seconds until every model answers again; the watch is told what is true meanwhile.
+
+    A status read in the moment of the deaths may still show some of the dead.
+    """
     known = 0
     while time.monotonic() - killed_s < _LIMIT_S:
-        resident = len(pool_of(call(app.port, "status")))
+        resident = len(set(pool_of(call(app.port, "status")).values()) - killed)
         if resident != known and resident <= size:
             known = resident
             watch.expect({0: NONE, size: ALL}.get(known, SOME))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from random import Random
 
 CANCELS, SMOKE_CANCELS, REAL_CANCELS = 100, 4, 30
+REAL_DRAWS_MAX = 60
 END_MAX_S, RATIO_MAX = 0.5, 1.10
 _LIMIT_S = 20.0
 
@@ -35,6 +36,7 @@ class _Log:
     clean_s: list[float] = field(default_factory=list)
     next_s: list[float] = field(default_factory=list)
     odd: list[dict[str, Any]] = field(default_factory=list)
+    too_short: int = 0
 
     @property
     def ratio(self) -> float:
@@ -63,15 +65,18 @@ def run(*, smoke: bool, seed: int) -> list[Row]:
     if not smoke:
         with AppProcess() as app:
             app.wait_ready()
-            for number in range(REAL_CANCELS):
-                short, long = f"{{}} in {number} words?", f"Tell me {number} long stories."
+            for number in range(REAL_DRAWS_MAX):
+                short = f"{{}} in {number} words?"
+                long = f"Write the numbers from {number} to 10000 in words, one per line."
                 _round(app.port, random, real, short=short, long=long)
+                if len(real.fates) == REAL_CANCELS:
+                    break
         rows += _rows("the embedded model", real, seed)
     return [*rows, quiet_row("G9", journal, "/cancel")]
 
 
 def _round(port: int, random: Random, log: _Log, *, short: str, long: str) -> None:
-    log.clean_s.append(_ttft_s(port, short.format("Why")))
+    clean_s = _ttft_s(port, short.format("Why"))
     reply = Reply()
     body = body_of(long, CHAT, max_tokens=4000)
     thread = threading.Thread(target=ask, args=(port, body), kwargs={"into": reply})
@@ -80,8 +85,13 @@ def _round(port: int, random: Random, log: _Log, *, short: str, long: str) -> No
     time.sleep(random.uniform(0.0, 0.4))
     called_s = time.monotonic()
     was_running = call(port, "cancel", reply.request_id)["cancelled"]
-    log.freed_s.append(until(lambda: _is_idle(port), _LIMIT_S, since_s=called_s))
+    freed_s = until(lambda: _is_idle(port), _LIMIT_S, since_s=called_s)
     thread.join(_LIMIT_S)
+    if not was_running and reply.ended and reply.orion.get("finish_reason") == "stop":
+        log.too_short += 1  # a real model may end before anybody stops it: no stop, no sample
+        return
+    log.clean_s.append(clean_s)
+    log.freed_s.append(freed_s)
     log.ended_s.append(max(0.0, reply.ended_s - called_s) if reply.ended_s else float("inf"))
     is_cancelled = reply.ended and reply.orion.get("finish_reason") == "cancelled" and reply.text
     fate = Fate.CANCELLED if is_cancelled and was_running else fate_of_reply(reply, 4000)
@@ -111,7 +121,7 @@ def _rows(where: str, log: _Log, seed: int) -> list[Row]:
             "each stream ends as cancelled, with what had come",
             f"{cancelled} of {count}: {in_words(log.fates)}",
             cancelled == count,
-            {"seed": seed, "odd": log.odd[:20]},
+            {"seed": seed, "odd": log.odd[:20], "ended_before_the_stop": log.too_short},
         ),
         Row(
             "G9",

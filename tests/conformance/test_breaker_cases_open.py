@@ -40,7 +40,8 @@ class TestOpen:
 
         error = one.refused()
 
-        assert (error.agent, error.cause, error.status) == ("code-agent", "out_of_memory", 503)
+        assert (error.code, error.agent) == ("circuit_open", "code-agent")
+        assert (error.cause, error.status) == ("out_of_memory", 503)
 
     def test_case_15_refusals_do_not_pile_up(self, bench):
         """A hundred refusals keep nothing, and the last traceback is as short as the first."""
