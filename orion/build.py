@@ -82,6 +82,7 @@ def build_engine(settings: Settings | None = None) -> Engine:
         registry=registry,
         router=KeywordRouter(),
         breakers=breakers,
+        breaker_for=breaker_for,
         dispatcher=dispatcher,
         metrics=metrics,
         log=log,

@@ -51,6 +51,7 @@ class OrionError(Exception):
         status: HTTP status the faces answer with.
         retryable: Whether the same request may succeed later, unchanged.
         facts: What happened, as plain values; also reachable as attributes.
+        partial_text: What had been written when an answer failed, for callers who get it whole.
     """
 
     code: ClassVar[str] = "orion"
@@ -61,6 +62,7 @@ class OrionError(Exception):
     def __init__(self, **facts: Any) -> None:
         super().__init__()
         self.facts = facts
+        self.partial_text = ""
 
     def __getattr__(self, name: str) -> Any:
         facts = self.__dict__.get("facts", {})
@@ -132,7 +134,7 @@ class UnauthorizedError(OrionError):
 
     code = "unauthorized"
     status = 401
-    template = "This needs the admin token (ORION_ADMIN_TOKEN)."
+    template = "This needs the admin token: the one the server was given as ORION_ADMIN_TOKEN."
 
 
 class OverloadedError(OrionError):

@@ -77,7 +77,9 @@ async def _whole(feed: EventFeed, asked: ChatRequest) -> Answer:
 def _answer(end: FinalEvent | ErrorEvent, asked: ChatRequest) -> Answer:
     """The answer, while a failure can still be told by a status."""
     if isinstance(end, ErrorEvent):
-        raise asked.as_sent(end.error)
+        error = asked.as_sent(end.error)
+        error.partial_text = end.text
+        raise error
     if end.answer.finish_reason is FinishReason.CANCELLED:
         raise CancelledError
     return end.answer

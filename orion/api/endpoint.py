@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from starlette.datastructures import Headers
@@ -94,9 +94,10 @@ class Exchange:
             named["retry-after"] = str(max(1, math.ceil(problem.retry_after_s)))
         elif problem.retryable and problem.status in COME_BACK:
             named["retry-after"] = "1"
-        await self.respond(
-            dumps({"error": problem.as_dict()}), status=problem.status, headers=named
-        )
+        body: dict[str, Any] = {"error": problem.as_dict()}
+        if problem.partial_text:
+            body["orion"] = {"partial": True, "text": problem.partial_text}
+        await self.respond(dumps(body), status=problem.status, headers=named)
 
     def _has_body(self) -> bool:
         return "transfer-encoding" in self.headers or self.headers.get("content-length", "0") != "0"

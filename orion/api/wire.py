@@ -36,6 +36,7 @@ class Problem:
     param: str | None = None
     retryable: bool = False
     retry_after_s: float | None = None
+    partial_text: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """The value of `error` in a body."""
@@ -68,6 +69,7 @@ def problem_of(error: OrionError) -> Problem:
         param=param,
         retryable=error.retryable,
         retry_after_s=error.facts.get("retry_after_s"),
+        partial_text=error.partial_text,
     )
 
 

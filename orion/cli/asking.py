@@ -97,6 +97,7 @@ def show(events: Iterator[Event], console: Console) -> Answer:
                 console.end_progress()
                 if wrote:
                     console.line()
+                event.error.partial_text = event.text
                 raise event.error
             case _:
                 continue

@@ -71,8 +71,11 @@ def _failed(console: Console, error: OrionError) -> int:
         raise error
     if console.as_json and not console.wrote_json:
         document = {"code": error.code, "message": error.public_message}
+        if error.partial_text:
+            document["partial_text"] = error.partial_text
         console.document({"error": document})
-    console.error(error.public_message, code=error.code)
+    only_a_part = " Only a part of the answer came." if error.partial_text else ""
+    console.error(error.public_message + only_a_part, code=error.code)
     return EXIT_FAILED
 
 

@@ -163,7 +163,8 @@ class Arrivals:
             return
         model = record.plan.model
         if record.state is WorkerState.LOADING:
-            if record.was_spare and record.progress_s == record.load_began_s:
+            untouched = record.progress_s == record.load_began_s and not record.plan.load.fault
+            if record.was_spare and untouched:
                 desk.log.warning("load.moved", model=model, worker=worker_id)
                 desk.load_afresh(record.plan)
                 return

@@ -16,6 +16,7 @@ from orion.errors import (
     QuarantinedError,
     ShuttingDownError,
     SlowReaderError,
+    WorkerDiedError,
 )
 from orion.protocol import Stop
 
@@ -164,12 +165,14 @@ class Outcomes:
         if not _may_fall_back(error) or now_s >= ticket.deadline_s:
             return None, error
         refusal = desk.quarantine.refusal(ticket.fingerprint, ticket.model, now_s)
-        if refusal is not None:
+        if refusal is not None and not ticket.has_text:
             return None, refusal
         hopeless = ticket.model if _would_fail_again(error) else None
         for index in range(ticket.index + 1, len(ticket.attempts)):
             attempt = ticket.attempts[index]
             if attempt.model == hopeless:
+                continue
+            if attempt.after_death and not isinstance(error, WorkerDiedError):
                 continue
             if desk.obstacle(attempt) is None:
                 return index, error
@@ -212,6 +215,4 @@ def _may_fall_back(error: OrionError) -> bool:
 
 def _would_fail_again(error: OrionError) -> bool:
     """Whether another agent on the same model would only meet the same load."""
-    if isinstance(error, DeadlineExceededError):
-        return bool(error.phase == "loading")
     return isinstance(error, AgentUnavailableError) and not error.retryable

@@ -21,7 +21,8 @@ class Attempt:
     """One agent that may answer: its model and what to send. `generate` None only loads.
 
     `breaker` is who its breaker is about, an agent id or, where a model was asked for by
-    its name, a model id. A `last_resort` is never refused by a breaker.
+    its name, a model id. A `last_resort` is never refused by a breaker. `after_death`: only for
+    a request whose worker was lost under the attempt before.
     """
 
     model: str
@@ -29,6 +30,7 @@ class Attempt:
     agent: str = ""
     breaker: str = ""
     last_resort: bool = False
+    after_death: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

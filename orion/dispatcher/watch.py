@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orion.dispatcher.floor import WorkerState
 from orion.errors import (
-    DeadlineExceededError,
+    AgentLoadError,
     OrionError,
     OutOfMemoryError,
     SlowReaderError,
@@ -109,7 +109,8 @@ class Watch:
         self._desk.log.error("load.deadline", model=model, limit_s=limit_s)
         record.state = WorkerState.LEAVING
         self._desk.floor.kill(record)
-        self._desk.load_failed(model, DeadlineExceededError(phase="loading", limit_s=limit_s))
+        reason = f"it made no progress for {limit_s:g} s"
+        self._desk.load_failed(model, AgentLoadError(model=model, reason=reason))
 
     def _check_alive(self, record: WorkerRecord, now_s: float) -> None:
         """End a worker that is silent, or that stands still over an answer."""

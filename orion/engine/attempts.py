@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from orion.dispatcher import Attempt
@@ -21,6 +21,7 @@ def attempts_of(
 ) -> tuple[Attempt, ...]:
     """The chosen agent, then its fallback list, and last `conversation-agent`.
 
+    That one has a second try where its worker was lost, which says nothing about the agent.
     A model asked for by its name is never replaced: whoever names one wants that one.
     """
 
@@ -42,7 +43,7 @@ def attempts_of(
         return (Attempt(model=query.agent, breaker=query.agent, generate=made),)
     names = [agent_id, *registry.agent(agent_id).fallback, CONVERSATION_AGENT]
     language = language_of(query.text)
-    return tuple(
+    attempts = [
         Attempt(
             agent=name,
             breaker=name,
@@ -51,7 +52,9 @@ def attempts_of(
             last_resort=name == CONVERSATION_AGENT,
         )
         for name in dict.fromkeys(names)
-    )
+    ]
+    last = next(attempt for attempt in attempts if attempt.last_resort)
+    return (*attempts, replace(last, after_death=True))
 
 
 def content_of(query: ValidQuery) -> tuple[str, ...]:

@@ -124,12 +124,14 @@ class Engine:
         """Answer `text` as a whole; options as for `stream`.
 
         Raises:
-            OrionError: The request failed or was refused; see its `code`.
+            OrionError: The request failed or was refused; see its `code`, and in
+                `partial_text` what had been written before it failed.
         """
         for event in self.stream(text, **options):
             if isinstance(event, FinalEvent):
                 return event.answer
             if isinstance(event, ErrorEvent):
+                event.error.partial_text = event.text
                 raise event.error
         raise OrionError
 
@@ -289,6 +291,9 @@ class Engine:
 
     def _breakers_of(self, name: Any) -> list[Breaker]:
         breakers = self._services.breakers
+        if isinstance(name, str) and name in self.registry.models:
+            for kind in ("load", "generate"):  # also those that nobody has needed yet
+                self._services.breaker_for(kind, name)
         known = breakers.names()
         wanted = [one for one in known if name is None or name in {one, one.partition(":")[2]}]
         if not wanted:

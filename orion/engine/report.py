@@ -51,7 +51,10 @@ class Report:
             "orion_quarantined", "Contents refused now.", lambda: float(dispatcher.quarantined)
         )
         metrics.labelled(
-            "orion_breaker_open", "1 while the breaker refuses.", "breaker", self._open_breakers
+            "orion_breaker_open",
+            "1 during a break.",
+            "breaker",
+            self._open_breakers,
         )
 
     def agents(self) -> list[dict[str, Any]]:

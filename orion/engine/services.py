@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from orion.breakers import Breakers
     from orion.clock import Clock
-    from orion.dispatcher import Dispatcher
+    from orion.dispatcher import BreakerFor, Dispatcher
     from orion.guardrails import Limits
     from orion.logs import Log
     from orion.metrics import Metrics
@@ -23,6 +23,7 @@ class Services:
     registry: Registry
     router: Router
     breakers: Breakers
+    breaker_for: BreakerFor
     dispatcher: Dispatcher
     metrics: Metrics
     log: Log

@@ -186,7 +186,9 @@ FRENCH_ERRORS = {
         "{context_tokens}. Raccourcissez-la ou commencez une nouvelle conversation."
     ),
     "too_large": "`{field}` a {size} {unit} ; {limit} au plus sont acceptés.",
-    "unauthorized": "Il faut le jeton d'administration (ORION_ADMIN_TOKEN).",
+    "unauthorized": (
+        "Il faut le jeton d'administration : celui que le serveur a reçu dans ORION_ADMIN_TOKEN."
+    ),
     "overloaded": (
         "Trop de requêtes attendent ({queue_max}). Réessayez dans {retry_after_s:.0f} s."
     ),

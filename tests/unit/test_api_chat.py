@@ -186,6 +186,15 @@ class TestStreamedAnswer:
         assert "fallback" in chunks[-1]["orion"]["states"]
         assert done == "[DONE]"
 
+    def test_failure_after_text_leaves_the_part_beside_the_error(self):
+        """Who does not stream loses nothing either."""
+        engine = ScriptedEngine(failing(WorkerDiedError(model="m", exit_code=-9), after="half"))
+
+        reply = post_chat(client_of(engine), ASK)
+
+        assert (reply.status, reply.error["code"]) == (500, "worker_died")
+        assert reply.json()["orion"] == {"partial": True, "text": "half"}
+
     def test_failure_after_text_is_an_error_chunk(self):
         """What was delivered stays; the error says the rest will not come."""
         engine = ScriptedEngine(failing(WorkerDiedError(model="m", exit_code=-9), after="half"))

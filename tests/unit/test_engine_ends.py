@@ -277,8 +277,8 @@ class TestFailure:
         )
         last = list(engine.stream("hello"))[-1]
 
-        assert last.error.code == "deadline"
-        assert last.error.facts == {"phase": "loading", "limit_s": 0.2}
+        assert last.error.code == "load_failed"
+        assert last.error.reason == "it made no progress for 0.2 s"
         assert engine.health()["status"] == "down"
 
 

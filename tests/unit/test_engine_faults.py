@@ -9,7 +9,9 @@ import pytest
 
 from orion.engine import Engine
 from orion.errors import (
+    AgentPausedError,
     FaultsOffError,
+    GenerationError,
     InvalidQueryError,
     OrionError,
     UnknownAgentError,
@@ -81,6 +83,22 @@ class TestFallback:
         assert last.error.code == "generation_failed"
         assert "fallback" not in last.states
 
+    def test_the_last_resort_may_lose_a_worker_and_go_on(self, make_fake_engine):
+        """A paused agent has used up its turn, and a lost process says nothing of an agent."""
+        engine = faulty(make_fake_engine, executor="spawn")
+        engine.force_open("code-agent")
+        engine.inject_fault("conversation-agent", "kill")
+        answer = engine.ask("hello", agent="code-agent")
+
+        assert (answer.text, answer.agent) == ("echo: hello", "conversation-agent")
+        assert answer.states.count("fallback") == 2
+
+    def test_who_asks_for_the_whole_gets_the_part_with_the_error(self, fake_engine):
+        """Nothing that was written is thrown away."""
+        with pytest.raises(GenerationError) as caught:
+            fake_engine.ask("tokens=5 fail=3")
+        assert caught.value.partial_text == "t0 t1 t2 "
+
     def test_the_parts_of_the_time_still_add_up(self, make_fake_engine):
         """What a failed attempt took is a part of the time to the first text."""
         engine = faulty(make_fake_engine)
@@ -124,6 +142,12 @@ class TestBreakers:
 
         assert "generate:code-agent" in fake_engine.reset_breakers(name)
         assert fake_engine.ask("hello", agent="code-agent").fallback_from is None
+
+    def test_a_model_is_paused_whole_though_nobody_asked_for_it_yet(self, fake_engine):
+        """Its loads, and its answers to those who name it."""
+        assert fake_engine.force_open(MODEL) == [f"generate:{MODEL}", f"load:{MODEL}"]
+        with pytest.raises(AgentPausedError):
+            fake_engine.ask("hello", agent=MODEL)
 
     @pytest.mark.parametrize("name", ["nobody", 3, ""])
     def test_a_breaker_that_is_none_is_refused(self, fake_engine, name):
