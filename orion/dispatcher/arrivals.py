@@ -109,7 +109,10 @@ class Arrivals:
             return
         assert error
         if not job.over:
-            self._desk.log.warning("generate.failed", code=frame.code, detail=frame.detail)
+            detail = "a fault was injected" if job.injected else frame.detail
+            self._desk.log.warning(
+                "generate.failed", request_id=job.ticket.name, code=frame.code, detail=detail
+            )
         self._desk.outcomes.broke(job, error)
 
     def _on_progress(self, record: WorkerRecord, frame: LoadProgress) -> None:
@@ -157,7 +160,15 @@ class Arrivals:
             return
         asked = record.state is WorkerState.LEAVING and record.cause is None
         if not asked:
-            desk.log.error("worker.died", worker=worker_id, exit_code=exit_code, detail=tail)
+            desk.log.error(
+                "worker.died",
+                worker=worker_id,
+                pid=record.worker.pid,
+                model=record.plan.model if record.plan else None,
+                exit_code=exit_code,
+                lost=[job.ticket.name for job in record.jobs.values() if not job.over],
+                detail=tail,
+            )
             desk.tally.deaths += 1
         if record.plan is None:
             return

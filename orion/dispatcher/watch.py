@@ -195,7 +195,12 @@ class Watch:
 
     def _condemn(self, record: WorkerRecord, cause: OrionError, *, suspect: bool = True) -> None:
         """Kill a worker; its exit tells those who wait."""
-        self._desk.log.error("worker.condemned", worker=record.worker.id, code=cause.code)
+        self._desk.log.error(
+            "worker.condemned",
+            worker=record.worker.id,
+            code=cause.code,
+            reason=cause.public_message,
+        )
         record.cause, record.suspect = cause, suspect
         if record.state is WorkerState.READY and record.plan is not None:
             self._desk.scheduler.on_doomed(record.plan.model)

@@ -123,6 +123,7 @@ class Walk:
                 ticket_id=self._ticket_id,
                 interval_s=services.interval_s,
             ),
+            name=str(query.request_id)[:64],
             limit_s=services.request_s,
             content=content_of(query),
         )
