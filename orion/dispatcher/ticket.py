@@ -75,8 +75,9 @@ Said: TypeAlias = "Loading | Granted | FellBack | Ended | Started | Prefilling |
 class Ticket:
     """One request at the dispatcher.
 
-    `attempts` are tried in order; `name` is what the caller and the log call it; `limit_s` is the longest the whole may take; `content`
-    is what the caller wrote, by which a request that ends its workers is known again.
+    `attempts` are tried in order; `name` is what the caller and the log call it; `limit_s` is
+    the longest the whole may take; `content` is what the caller wrote, by which a request that
+    ends its workers is known again.
     The other fields belong to the dispatcher thread, but for the messages: a worker's
     reader thread adds text, and the caller's thread takes everything out.
     """
