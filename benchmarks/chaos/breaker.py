@@ -113,6 +113,7 @@ def refusals(*, smoke: bool) -> Row:
         f"p99 {p99_ms:.3f} ms; pybreaker's call: {theirs_ms:,.0f} ms",
         p99_ms < _REFUSAL_MS,
         {
+            "timing": True,
             "refusals": len(ours),
             "p50_ms": round(percentile(ours, 0.5) * 1e3, 4),
             "max_ms": round(max(ours) * 1e3, 3),
@@ -133,7 +134,7 @@ def side_by_side(*, smoke: bool) -> Row:
         f"{found['permit']:.3f} s; bare {found['bare']:.3f} s; "
         f"pybreaker's call: {found['pybreaker']:.2f} s",
         found["permit"] < limit_s,
-        {name: round(seconds, 4) for name, seconds in found.items()},
+        {"timing": True} | {name: round(seconds, 4) for name, seconds in found.items()},
     )
 
 
@@ -146,7 +147,7 @@ def overhead(*, smoke: bool) -> Row:
         f"< {_CALL_US:g} µs",
         f"{found['permit']:.1f} µs; pybreaker's call: {found['pybreaker']:.1f} µs",
         found["permit"] < _CALL_US,
-        {name: round(cost, 2) for name, cost in found.items()},
+        {"timing": True} | {name: round(cost, 2) for name, cost in found.items()},
     )
 
 

@@ -41,13 +41,18 @@ def environment(tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 def asking(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """A very long answer under way: its first words have come."""
-    process = subprocess.Popen(
-        [*ORION, "ask", LONG, "--max-tokens", "4096"],
-        cwd=PACKAGE_ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    # Where the tests run in the background of a shell, Ctrl-C would be ignored by inheritance.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            [*ORION, "ask", LONG, "--max-tokens", "4096"],
+            cwd=PACKAGE_ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     try:
         assert process.stdout
         assert process.stdout.read(6) == b"t0 t1 "
