@@ -25,7 +25,35 @@ SOME = frozenset({"degraded"})
 NONE = frozenset({"down"})
 
 
-class HealthWatch:
+class _Repeated:
+    """Looks ten times a second, from a thread of its own, while its `with` block runs."""
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(1 / HZ):
+            self._look_once()
+
+    def _look_once(self) -> None:
+        raise NotImplementedError
+
+
+class HealthWatch(_Repeated):
     """Asks for the health and compares it with what the scenario knows to be true.
 
     Args:
@@ -43,21 +71,7 @@ class HealthWatch:
         self._expected = ALL
         self._since_s = time.monotonic()
         self._lock = threading.Lock()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        self._thread.join()
+        super().__init__()
 
     def expect(self, statuses: frozenset[str], since_s: float | None = None) -> None:
         """From `since_s` (default: now) on, one of `statuses` is the truth."""
@@ -65,52 +79,36 @@ class HealthWatch:
             self._expected = statuses
             self._since_s = time.monotonic() if since_s is None else since_s
 
-    def _run(self) -> None:
-        while not self._over.wait(1 / HZ):
-            asked_s = time.monotonic()
-            status = self._look()
-            with self._lock:
-                if asked_s < self._since_s:  # the truth changed while it was being asked
-                    continue
-                self.looks += 1
-                if status in self._expected:
-                    self._since_s = time.monotonic()
-                    continue
-                wrong_s = time.monotonic() - self._since_s
-                self.wrong_s = max(self.wrong_s, wrong_s)
-                if wrong_s > WRONG_MAX_S:
-                    self.wrong.append((round(wrong_s, 2), status))
+    def _look_once(self) -> None:
+        asked_s = time.monotonic()
+        status = self._look()
+        with self._lock:
+            if asked_s < self._since_s:  # the truth changed while it was being asked
+                return
+            self.looks += 1
+            if status in self._expected:
+                self._since_s = time.monotonic()
+                return
+            wrong_s = time.monotonic() - self._since_s
+            self.wrong_s = max(self.wrong_s, wrong_s)
+            if wrong_s > WRONG_MAX_S:
+                self.wrong.append((round(wrong_s, 2), status))
 
 
-class Pulse:
+class Pulse(_Repeated):
     """Latencies of `/livez`, ten times a second, each over a connection of its own."""
 
     def __init__(self, port: int) -> None:
         self.latencies_s: list[float] = []
         self.failures = 0
         self._port = port
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        super().__init__()
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._over.wait(1 / HZ):
-            begun_s = time.monotonic()
-            status, _ = get(self._port, "/livez")
-            self.latencies_s.append(time.monotonic() - begun_s)
-            self.failures += status != 200  # noqa: PLR2004
+    def _look_once(self) -> None:
+        begun_s = time.monotonic()
+        status, _ = get(self._port, "/livez")
+        self.latencies_s.append(time.monotonic() - begun_s)
+        self.failures += status != 200  # noqa: PLR2004
 
 
 def of_app(port: int) -> Callable[[], str]:
