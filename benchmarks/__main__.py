@@ -8,11 +8,13 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from benchmarks.burst import burst
 from benchmarks.cold import cold
 from benchmarks.duel import decode, ttft
 from benchmarks.figures import Figure, any_missed, notes, table
 from benchmarks.memory import memory
 from benchmarks.process import BenchmarkError
+from benchmarks.scheduler import scheduler
 from benchmarks.subject import Subject, describe_machine, find_subject, say
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ SCENARIOS: dict[str, tuple[Callable[[Subject, int], list[Figure]], int]] = {
     "ttft": (ttft, 21),
     "cold": (cold, 5),
     "memory": (memory, 5),
+    "burst": (burst, 5),
+    "scheduler": (scheduler, 9),
 }
 """Name → what measures it and how many rounds it takes by default."""
 

@@ -4,32 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orion.answer_cache import AnswerCache
 from orion.breakers import BreakerConfig, Breakers
 from orion.clock import MonotonicClock
-from orion.dispatcher import Dispatcher, DispatcherLimits, LoadPlan
+from orion.dispatcher import Dispatcher, DispatcherLimits
 from orion.engine import Engine, Services
+from orion.engine.planner import Planner
+from orion.engine.reload import Reloader, resolve_pinned
 from orion.engine.report import Report
 from orion.guardrails import Limits
 from orion.logs import make_log
 from orion.metrics import Metrics
-from orion.placement import choose_profile, choose_variant, probe_machine
-from orion.protocol import Load
-from orion.registry import ImportSource, load_registry
+from orion.placement import MemoryProbe, choose_profile, probe_machine
+from orion.preload import Preloader
+from orion.registry import RegistryRef, load_registry
 from orion.routing import KeywordRouter
 from orion.settings import ExecutorChoice, Settings
-from orion.types import RuntimeName
 from orion.workers import InProcessWorker, SpawnedWorker, read_pulse
 
 if TYPE_CHECKING:
     from orion.breakers import Breaker
     from orion.dispatcher import BreakerFor
-    from orion.placement import Machine, Profile
-    from orion.registry import Model, Registry, Variant
-
-_RUNTIME_CLASSES = {
-    RuntimeName.LLAMACPP: "orion.runtime.llamacpp:LlamaCppRuntime",
-    RuntimeName.TRANSFORMERS: "orion.runtime.transformers:TransformersRuntime",
-}
 
 
 def build_engine(settings: Settings | None = None) -> Engine:
@@ -43,47 +38,66 @@ def build_engine(settings: Settings | None = None) -> Engine:
     """
     settings = settings or Settings()
     clock, log, metrics = MonotonicClock(), make_log(settings.log), Metrics()
-    registry = load_registry(settings.registry)
+    registries = RegistryRef(load_registry(settings.registry))
+    file, wanted = settings.registry.name, settings.memory.pinned
+    pinned = resolve_pinned(registries.current, wanted, file=file)
     machine = probe_machine(settings.home)
     verdict = choose_profile(machine, settings.profile)
-    planner = _Planner(settings, registry, machine, verdict.profile)
+    probe = MemoryProbe(
+        total_bytes=machine.memory_total_bytes, announced_bytes=machine.memory_limit_bytes
+    )
+    planner = Planner(
+        registries, settings, cores=machine.cores, profile=verdict.profile, probe=probe
+    )
     breakers = Breakers(clock=clock, log=log, enabled=settings.breaker.enabled)
     breaker_for = _breaker_for(settings, breakers)
-    for agent_id, agent in registry.agents.items():
-        breaker_for("generate", agent_id)
-        breaker_for("load", agent.model)
+    preloader = Preloader(
+        lambda agent_id: registries.current.agent(agent_id).model,
+        settings.prediction,
+        clock,
+        log,
+    )
     dispatcher = Dispatcher(
-        limits=DispatcherLimits(
-            places=settings.workers,
-            queue_max=settings.queue_max,
-            default_slots=settings.worker.slots,
-            load_s=settings.deadline.load_s,
-            generate_s=settings.deadline.generate_s,
-            spares=settings.worker.spares,
-            spare_class=planner.default_class(),
-            heartbeat_s=settings.deadline.heartbeat_s,
-            stall_s=settings.deadline.stall_s,
-            stop_s=settings.deadline.stop_s,
-            reader_s=settings.deadline.reader_s,
-            buffer_bytes=settings.stream.buffer_bytes,
-            growth_bytes=settings.worker.growth_bytes,
-            deaths_max=settings.quarantine.deaths,
-            quarantine_s=settings.quarantine.span_s,
-        ),
+        limits=_limits(settings, spare_class=planner.default_class(), pinned=pinned),
         plan=planner.plan,
         start_worker=_start_worker(settings),
         breaker_for=breaker_for,
         read_pulse=read_pulse,
-        used_models=frozenset(agent.model for agent in registry.agents.values()),
+        used_models=registries.current.used_models,
+        free_bytes=probe.free_bytes,
+        total_bytes=probe.total_bytes,
+        observer=preloader.on_event,
         clock=clock,
         log=log,
     )
+    planner.look_at(dispatcher.models)
+    reloader = Reloader(
+        file=settings.registry,
+        registries=registries,
+        dispatcher=dispatcher,
+        breakers=breakers,
+        breaker_for=breaker_for,
+        pinned=wanted,
+        clock=clock,
+        log=log,
+    )
+    cache = settings.answer_cache
+    answer_cache = AnswerCache(
+        enabled=cache.enabled,
+        public=cache.public,
+        entries=cache.entries,
+        size_bytes=cache.size_bytes,
+        ttl_s=cache.ttl_s,
+        clock=clock,
+    )
     services = Services(
-        registry=registry,
+        registries=registries,
         router=KeywordRouter(),
         breakers=breakers,
         breaker_for=breaker_for,
         dispatcher=dispatcher,
+        answer_cache=answer_cache,
+        preloader=preloader,
         metrics=metrics,
         log=log,
         clock=clock,
@@ -92,22 +106,48 @@ def build_engine(settings: Settings | None = None) -> Engine:
             total_chars=settings.limits.total_chars,
             messages=settings.limits.messages,
             max_tokens=settings.limits.max_tokens,
+            keep_alive=settings.memory.caller_keep_alive,
         ),
         interval_s=settings.stream.interval_s,
         heartbeat_s=settings.stream.heartbeat_s,
         request_s=settings.deadline.request_s,
     )
     report = Report(
-        registry=registry,
-        dispatcher=dispatcher,
-        breakers=breakers,
-        metrics=metrics,
-        clock=clock,
+        services,
+        reloader,
         profile=str(verdict.profile),
         heartbeat_s=settings.deadline.heartbeat_s,
     )
     log.info("engine.started", profile=str(verdict.profile), reason=verdict.reason)
-    return Engine(services, settings, report)
+    return Engine(services, settings, report, reloader)
+
+
+def _limits(settings: Settings, *, spare_class: str, pinned: frozenset[str]) -> DispatcherLimits:
+    return DispatcherLimits(
+        places=settings.workers,
+        queue_max=settings.queue_max,
+        queue_tokens=settings.queue.tokens,
+        client_share=settings.queue.client_share,
+        turn_max=settings.queue.turn_max,
+        patience_s=settings.queue.patience_s,
+        budget_bytes=settings.memory.budget_bytes,
+        reserve_bytes=settings.memory.reserve_bytes,
+        keep_alive_s=settings.memory.keep_alive_s,
+        pinned=pinned,
+        default_slots=settings.worker.slots,
+        load_s=settings.deadline.load_s,
+        generate_s=settings.deadline.generate_s,
+        spares=settings.worker.spares,
+        spare_class=spare_class,
+        heartbeat_s=settings.deadline.heartbeat_s,
+        stall_s=settings.deadline.stall_s,
+        stop_s=settings.deadline.stop_s,
+        reader_s=settings.deadline.reader_s,
+        buffer_bytes=settings.stream.buffer_bytes,
+        growth_bytes=settings.worker.growth_bytes,
+        deaths_max=settings.quarantine.deaths,
+        quarantine_s=settings.quarantine.span_s,
+    )
 
 
 def _breaker_for(settings: Settings, breakers: Breakers) -> BreakerFor:
@@ -121,13 +161,11 @@ def _breaker_for(settings: Settings, breakers: Breakers) -> BreakerFor:
         kind: BreakerConfig.from_settings(settings.breaker, trial_s=seconds)
         for kind, seconds in trial_s.items()
     }
-    made: dict[str, Breaker] = {}
 
     def breaker_for(kind: str, target: str) -> Breaker:
         name = f"{kind}:{target}"
-        if name not in made:  # by these rules once; later changes are the operator's
-            made[name] = breakers.get(name, configs[kind])
-        return made[name]
+        # By these rules once; later changes are the operator's.
+        return breakers.find(name) or breakers.get(name, configs[kind])
 
     return breaker_for
 
@@ -138,65 +176,3 @@ def _start_worker(settings: Settings) -> type[SpawnedWorker | InProcessWorker]:
 
 _TRIAL_SLACK_S = 10.0
 _LOAD_TRIAL_S = 900.0
-
-
-class _Planner:
-    """Model id → how to load it here."""
-
-    def __init__(
-        self, settings: Settings, registry: Registry, machine: Machine, profile: Profile
-    ) -> None:
-        self._settings = settings
-        self._registry = registry
-        self._machine = machine
-        self._profile = profile
-
-    def plan(self, model_id: str) -> LoadPlan:
-        """The variant, its runtime and the frame that loads it.
-
-        Raises:
-            NotServableError: No variant of the model can be served here.
-        """
-        model = self._registry.model(model_id)
-        variant = choose_variant(
-            model,
-            model_id=model_id,
-            profile=self._profile,
-            preferred=self._settings.runtime,
-            home=self._settings.home,
-        )
-        options = dict(self._settings.runtime_options)
-        if isinstance(variant.source, ImportSource):
-            source = _variant_of(model, variant.source.variant)
-            options["import_from"] = source.model_dump(mode="json")
-        worker = self._settings.worker
-        return LoadPlan(
-            model=model_id,
-            runtime=str(variant.runtime),
-            runtime_class=self._class_for(variant.runtime),
-            variant=variant.id,
-            load=Load(
-                model=model_id,
-                variant=variant.model_dump(mode="json"),
-                home=str(self._settings.home),
-                slots=worker.slots,
-                context_tokens=min(worker.context_tokens, model.context_tokens),
-                threads=worker.threads or self._machine.cores,
-                options=options,
-            ),
-        )
-
-    def default_class(self) -> str:
-        """The runtime class a spare worker should have ready."""
-        preferred = self._settings.runtime
-        if preferred.value in set(RuntimeName):
-            return self._class_for(RuntimeName(preferred.value))
-        cpu = self._profile.value == "cpu"
-        return self._class_for(RuntimeName.LLAMACPP if cpu else RuntimeName.TRANSFORMERS)
-
-    def _class_for(self, runtime: RuntimeName) -> str:
-        return self._settings.runtime_class or _RUNTIME_CLASSES[runtime]
-
-
-def _variant_of(model: Model, variant_id: str) -> Variant:
-    return next(variant for variant in model.variants if variant.id == variant_id)

@@ -37,6 +37,7 @@ class Metrics:
         self._requests = Counter(
             "orion_requests", "Requests ended.", ["agent", "outcome"], registry=registry
         )
+        self._refusals: dict[str, Counter] = {}
         self._routes = Counter(
             "orion_router_decisions",
             "Routing decisions.",
@@ -89,13 +90,35 @@ class Metrics:
 
         self._registry.register(_Scraped(collect))
 
+    def labelled_count(
+        self, name: str, help_text: str, label: str, read: Callable[[], dict[str, int]]
+    ) -> None:
+        """Add a counter with one label whose values are read at each scrape."""
+
+        def collect() -> list[Metric]:
+            family = CounterMetricFamily(name, help_text, labels=[label])
+            for value, number in read().items():
+                family.add_metric([value], float(number))
+            return [family]
+
+        self._registry.register(_Scraped(collect))
+
     def routed(self, agent: str, *, abstained: bool) -> None:
         """A routing decision was taken."""
         self._routes.labels(agent, str(abstained).lower()).inc()
 
-    def ended(self, *, agent: str, outcome: str, timings: Timings, usage: Usage) -> None:
-        """A request ended; `outcome` is `success`, `cancelled` or an error code."""
+    def ended(
+        self, *, agent: str, outcome: str, timings: Timings, usage: Usage, cached: bool = False
+    ) -> None:
+        """A request ended; `outcome` is `success`, `cancelled` or an error code.
+
+        A `cached` one is counted and its first text timed apart: no token was made for it.
+        """
         self._requests.labels(agent, outcome).inc()
+        if cached:
+            if timings.ttft_s is not None:
+                self._ttft.labels("cached").observe(timings.ttft_s)
+            return
         self._tokens.labels("prompt").inc(usage.prompt_tokens)
         self._tokens.labels("prompt_cached").inc(usage.cached_tokens)
         self._tokens.labels("completion").inc(usage.completion_tokens)
@@ -106,6 +129,12 @@ class Metrics:
                 self._load.observe(timings.load_s)
         if timings.tpot_s is not None:
             self._tpot.observe(timings.tpot_s)
+
+    def refused(self, code: str) -> None:
+        """A request was turned away before anything was done for it."""
+        if code not in self._refusals:
+            self._refusals[code] = self._requests.labels("none", code)
+        self._refusals[code].inc()
 
     def render(self) -> bytes:
         """Everything in Prometheus' text format."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import queue
 import shutil
 import signal
 import socket
@@ -16,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from orion.build import build_engine
-from orion.errors import CannotListenError, PortTakenError
+from orion.errors import CannotListenError, OrionError, PortTakenError
 from orion.settings import Settings, gradio_files_in, quiet_environment, space_environment
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ _EVERYWHERE = "0.0.0.0"  # noqa: S104 - inside a Space the proxy is in front
 def serve(settings: Settings | None = None) -> int:
     """Serve until SIGTERM or Ctrl-C, then end every answer and every child; returns 0.
 
+    SIGHUP reads `models.json` again.
+
     Raises:
         RegistryError: `models.json` is refused.
         PortTakenError: Another program listens there.
@@ -43,30 +46,28 @@ def serve(settings: Settings | None = None) -> int:
     settings = _on_a_space(settings or Settings())
     with TemporaryDirectory(prefix="orion-", ignore_cleanup_errors=True) as scratch:
         gradio_files_in(Path(scratch))
-        stop = _Stop(scratch)
+        signals = _Signals(scratch)
         port = _free_port(settings.host, settings.port)
         engine = build_engine(settings)
         try:
             if settings.preload:
                 engine.preload()  # its process starts while Gradio is being imported here
-            _serve(engine, settings.host, port, stop)
+            _serve(engine, settings.host, port, signals)
         finally:
             engine.shutdown()
     gc.freeze()  # else the interpreter walks all of Gradio once more: a third of a second
     return 0
 
 
-def _serve(engine: Engine, host: str, port: int, stop: _Stop) -> None:
-    from starlette.middleware import Middleware
-
-    from orion.api import BodyGate, routes
+def _serve(engine: Engine, host: str, port: int, signals: _Signals) -> None:
+    from orion.api import HttpApi
     from orion.ui import build_page, launch_options, queue_options
 
     page = build_page(engine)
     page.queue(**queue_options(engine))
-    options = launch_options(engine, routes(engine))
-    gate = Middleware(BodyGate, limit=engine.settings.limits.body_bytes, closed=_CLOSED_PATHS)
-    options["app_kwargs"]["middleware"] = [gate]
+    api = HttpApi(engine)
+    options = launch_options(engine, api.routes())
+    options["app_kwargs"]["middleware"] = api.middleware(closed=_CLOSED_PATHS)
     address = f"[{host}]" if ":" in host else host
     try:
         page.launch(**options, server_name=address, server_port=port)
@@ -75,8 +76,10 @@ def _serve(engine: Engine, host: str, port: int, stop: _Stop) -> None:
     try:
         shown = "127.0.0.1" if host == _EVERYWHERE else address
         print(f"ORION answers on http://{shown}:{port}", file=sys.stderr, flush=True)  # noqa: T201
+        gc.freeze()  # else every full collection walks all of Gradio while no answer moves
         engine.keep_spares()
-        stop.wait()
+        signals.reload_when_asked(engine)
+        signals.wait()
         grace_s = engine.settings.grace_s
         said = f"ORION is stopping: answers under way have {grace_s:g} s; once more leaves at once."
         print(said, file=sys.stderr, flush=True)  # noqa: T201
@@ -86,25 +89,69 @@ def _serve(engine: Engine, host: str, port: int, stop: _Stop) -> None:
         page.close(limit_s=_CLOSE_LIMIT_S)
 
 
-class _Stop:
-    """The first signal asks to stop, the second leaves at once. Main thread only."""
+class _Signals:
+    """What signals ask for; the handlers only note it. Made on the main thread.
+
+    SIGTERM and Ctrl-C: the first asks to stop, the second leaves at once. SIGHUP asks to read
+    `models.json` again, unless it says that the terminal has gone: that stops.
+    """
 
     def __init__(self, scratch: str) -> None:
         self._scratch = scratch
-        self._asked = threading.Event()
+        self._is_stopping = False
+        self._had_terminal = _has_terminal()
+        # Simple queues, because a handler may interrupt itself: an event's lock would hold it.
+        self._stops: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._reloads: queue.SimpleQueue[None] = queue.SimpleQueue()
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, self._on_signal)
+                signal.signal(number, self._on_stop)
+            if hasattr(signal, "SIGHUP"):
+                signal.signal(signal.SIGHUP, self._on_hangup)
 
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self._asked.is_set():
+    def _on_stop(self, number: int, _frame: FrameType | None) -> None:
+        if self._is_stopping:
             shutil.rmtree(self._scratch, ignore_errors=True)
             os._exit(128 + number)  # the children end with their pipes
-        self._asked.set()
+        self._is_stopping = True
+        self._stops.put(None)
+
+    def _on_hangup(self, _number: int, _frame: FrameType | None) -> None:
+        self._reloads.put(None)
 
     def wait(self) -> None:
-        """Until a signal came."""
-        self._asked.wait()
+        """Until one asked to stop."""
+        self._stops.get()
+
+    def reload_when_asked(self, engine: Engine) -> None:
+        """Start the thread that carries out what SIGHUP asks for; it ends with the process."""
+        threading.Thread(
+            target=self._reload, args=(engine,), name="orion-reload", daemon=True
+        ).start()
+
+    def _reload(self, engine: Engine) -> None:
+        while True:
+            self._reloads.get()
+            if self._had_terminal and not _has_terminal():
+                self._stops.put(None)
+                return
+            try:
+                engine.reload()
+            except OrionError as error:  # what is wrong stands in the log; say it here as well
+                said = f"ORION keeps its registry: {error.public_message}"
+                print(said, file=sys.stderr, flush=True)  # noqa: T201
+            except Exception:  # the next signal must find this thread
+                engine.log.exception("registry.reload_failed")
+
+
+def _has_terminal() -> bool:
+    if not hasattr(os, "O_NOCTTY"):
+        return False
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _let_streams_flush(engine: Engine) -> None:

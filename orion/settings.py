@@ -103,14 +103,83 @@ class DeadlineSettings(_Group):
 class WorkerSettings(_Group):
     """What one worker process is given."""
 
-    slots: int = Field(4, ge=1, le=64, description="Answers at once per model (llamacpp).")
+    slots: int = Field(
+        4, ge=1, le=64, description="Answers at once per model; fewer where memory is short."
+    )
     context_tokens: int = Field(4096, ge=256, description="Context of each slot.")
     threads: int | None = Field(None, ge=1, description="Compute threads; None: all cores.")
     spares: int = Field(1, ge=0, le=4, description="Workers kept warm with imports done.")
+    kv_bytes: int = Field(
+        512 * 1024**2, ge=0, description="Attention states kept of conversations that pause."
+    )
     growth_bytes: int = Field(
         2 * 1024**3,
         ge=1024**2,
         description="Growth after the load at which a worker is renewed; ended at twice that.",
+    )
+
+
+class QueueSettings(_Group):
+    """Who waits, and in which order."""
+
+    tokens: int = Field(
+        65_536, ge=1, description="Prompt tokens (estimated) that may wait beyond one request."
+    )
+    client_share: float = Field(
+        0.5, gt=0, le=1, description="Of a busy system, what one client may hold."
+    )
+    turn_max: int = Field(
+        16, ge=1, description="Answers of one model in a row while others wait for its place."
+    )
+    patience_s: Seconds = Field(
+        15.0, description="A model that waits longer for a place gets the next one."
+    )
+
+
+class MemorySettings(_Group):
+    """Which models stay in memory, and for how long."""
+
+    budget_bytes: int | None = Field(
+        None, ge=1, description="For all resident models; None: what the machine has free."
+    )
+    reserve_bytes: int = Field(
+        256 * 1024**2, ge=0, description="Left free beside the models, for everything else."
+    )
+    keep_alive_s: float = Field(
+        -1.0,
+        allow_inf_nan=False,
+        description="Idle time after which a model leaves; negative: never, 0: at once.",
+    )
+    caller_keep_alive: bool = Field(
+        True, description="Callers may set `keep_alive` with a request."
+    )
+    pinned: tuple[str, ...] = Field(
+        (), description="Agents or models whose weights only leave when asked to (JSON list)."
+    )
+
+
+class AnswerCacheSettings(_Group):
+    """Answers given again to the same question in the same session."""
+
+    enabled: bool = Field(True, description="Off: every question is answered anew.")
+    public: bool = Field(
+        False, description="Single questions without a history are shared between sessions."
+    )
+    entries: int = Field(1000, ge=1, description="Answers kept at most.")
+    size_bytes: int = Field(16 * 1024**2, ge=1024, description="Memory for them.")
+    ttl_s: Seconds = Field(3600.0, description="For how long one is given again.")
+
+
+class PredictionSettings(_Group):
+    """Loading a model before it is asked for."""
+
+    enabled: bool = Field(True, description="Off: a model is loaded when it is asked for.")
+    drafts: bool = Field(True, description="The page sends what is being typed, to be routed.")
+    confidence: float = Field(
+        0.5, gt=0, le=1, description="Probability of the next agent from which its model is loaded."
+    )
+    window: int = Field(
+        20, ge=4, description="Latest predictions by which it is judged, and switched off."
     )
 
 
@@ -204,6 +273,10 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     stream: StreamSettings = StreamSettings()
     deadline: DeadlineSettings = DeadlineSettings()
+    queue: QueueSettings = QueueSettings()
+    memory: MemorySettings = MemorySettings()
+    answer_cache: AnswerCacheSettings = AnswerCacheSettings()
+    prediction: PredictionSettings = PredictionSettings()
     breaker: BreakerSettings = BreakerSettings()
     quarantine: QuarantineSettings = QuarantineSettings()
     worker: WorkerSettings = WorkerSettings()

@@ -115,7 +115,11 @@ def new_request_id() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """What a caller asked for, as it came. Nothing in it has been checked."""
+    """What a caller asked for, as it came. Nothing in it has been checked.
+
+    `client` is who asks, as the face knows it (a session, a user, an address); "" is nobody in
+    particular, who has no share to exceed.
+    """
 
     text: Any
     agent: Any = AUTO
@@ -131,6 +135,9 @@ class Query:
     stop: Any = None
     session: Any = None
     trim_history: Any = False
+    keep_alive: Any = None
+    deadline_s: Any = None
+    client: str = ""
     request_id: str = field(default_factory=new_request_id)
 
 
@@ -138,7 +145,8 @@ class Query:
 class ValidQuery:
     """A query that passed the input guardrails; only these go further.
 
-    `agent` is `"auto"`, an agent id or a model id of the registry.
+    `agent` is `"auto"`, an agent id or a model id of the registry. `keep_alive_s` is how long
+    its model stays when idle: negative for ever, 0 not at all, None as the server's settings say.
     """
 
     request_id: str
@@ -149,6 +157,9 @@ class ValidQuery:
     overrides: SamplingOverrides
     session: str | None
     trim_history: bool
+    keep_alive_s: float | None = None
+    deadline_s: float | None = None
+    client: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +223,10 @@ class Timings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One finished request. `text` is raw model text: sanitise it before showing it."""
+    """One finished request. `text` is raw model text: sanitise it before showing it.
+
+    `cached_age_s` is how long ago a `cached` answer was made; 0 where it was being made.
+    """
 
     request_id: str
     text: str
@@ -225,6 +239,7 @@ class Answer:
     usage: Usage
     states: tuple[str, ...]
     cached: bool = False
+    cached_age_s: float | None = None
     fallback_from: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -241,6 +256,7 @@ class Answer:
             "usage": self.usage.as_dict(),
             "states": list(self.states),
             "cached": self.cached,
+            "cached_age_s": self.cached_age_s,
             "fallback_from": self.fallback_from,
         }
 
@@ -283,7 +299,8 @@ class ProgressEvent:
     """Still waiting: sent at least every quarter of a second until text comes.
 
     `phase` is `queue`, `initializing`, `loading_shard`, `completing` or `prefill`;
-    `ratio` in [0, 1] where known; `position` is the place in the queue, from 1.
+    `ratio` in [0, 1] where known; `position` is the place in the queue, from 1, and `wait_s`
+    the time until it runs, estimated from those before.
     """
 
     type: ClassVar[str] = "progress"
@@ -292,6 +309,7 @@ class ProgressEvent:
     elapsed_s: float
     ratio: float | None = None
     position: int | None = None
+    wait_s: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -20,12 +20,21 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import ClientDisconnect
 
 from orion.errors import GenerationError, OrionError, OverloadedError, ShuttingDownError
-from orion.types import DeltaEvent, ErrorEvent, FinalEvent, RouteEvent, Timings
+from orion.types import (
+    DeltaEvent,
+    ErrorEvent,
+    FinalEvent,
+    RequestState,
+    RouteEvent,
+    StateEvent,
+    Timings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orion.api.seam import ServedEngine
+    from orion.types import Event
 
     Carried = RouteEvent | DeltaEvent | FinalEvent | ErrorEvent
 
@@ -44,11 +53,13 @@ class Batch:
 class EventFeed:
     """Events of one request on their way from its thread to the event loop.
 
-    `put` belongs to the thread, everything else to the loop that made the feed.
+    `put` and `decided`, whether the engine has made up its mind to admit the request, belong
+    to the thread, everything else to the loop that made the feed.
     """
 
     def __init__(self, cancel: Callable[[], object], *, buffer_chars: int = BUFFER_CHARS) -> None:
         self.model: str | None = None
+        self.decided = False
         self._cancel = cancel
         self._buffer_chars = buffer_chars
         self._waiting_chars = 0
@@ -133,31 +144,88 @@ class EventFeed:
 
 
 class EventBridge:
-    """Runs at most `capacity` engine streams, each in a thread of its own pool."""
+    """Runs engine streams, each in a thread of its own pool.
 
-    def __init__(self, engine: ServedEngine, *, capacity: int) -> None:
+    Args:
+        engine: What answers.
+        room: How many requests the engine may hold, running and waiting.
+        spare: How many streams there may be besides: of answers known or under way already,
+            which the engine holds no place for, and of those that are just ending.
+    """
+
+    def __init__(self, engine: ServedEngine, *, room: int, spare: int) -> None:
         self._engine = engine
-        self._capacity = capacity
-        self._permits = threading.BoundedSemaphore(capacity)
-        self._threads = ThreadPoolExecutor(capacity, thread_name_prefix="orion-api")
+        self._room = room
+        self._capacity = room + spare
+        self._lock = threading.Lock()
+        self._open = 0
+        self._undecided = 0
+        self._coming = 0
+        self._threads = ThreadPoolExecutor(self._capacity, thread_name_prefix="orion-api")
+
+    @property
+    def has_place(self) -> bool:
+        """Whether another stream may be opened."""
+        return self._open < self._capacity
+
+    def refusal(self, client: str) -> OrionError | None:
+        """What `client` would hear if it asked now, or None: it may be let in. Event loop only.
+
+        The engine knows of a request only once a thread has brought it there. Of those still
+        on their way as many are let through as there may ever be places.
+        """
+        error = self._engine.door(client)
+        on_the_way = self._undecided + self._coming
+        if error is None and (on_the_way >= self._room or not self.has_place):
+            error = self._overloaded()
+        return error
+
+    async def let_others_by(self) -> None:
+        """Count as on the way to the engine, but let the loop do first what it has to do.
+
+        Where a crowd comes at once, those that are refused are gone before threads of those
+        that are let in begin to compete with the loop.
+        """
+        self._coming += 1
+        try:
+            await asyncio.sleep(0)
+        finally:
+            self._coming -= 1
+
+    def turned_away(self, error: OrionError) -> None:
+        """Count a request that was refused here."""
+        self._engine.metrics.refused(error.code)
 
     def open(self, *, request_id: str, **arguments: Any) -> EventFeed:
         """Start `engine.stream(**arguments)` and return its feed. Event loop only.
 
         Raises:
-            OverloadedError: `capacity` streams are open.
+            OverloadedError: There is no thread for it.
             ShuttingDownError: The interpreter is ending.
         """
-        if not self._permits.acquire(blocking=False):
-            raise OverloadedError(queue_max=self._capacity)
+        if not self.has_place:
+            error = self._overloaded()
+            self.turned_away(error)
+            raise error
         buffer_chars = self._engine.settings.stream.buffer_bytes
         feed = EventFeed(partial(self._engine.cancel, request_id), buffer_chars=buffer_chars)
+        self._count(opened=1, undecided=1)
         try:
             self._threads.submit(self._walk, feed, {"request_id": request_id, **arguments})
         except RuntimeError as error:
-            self._permits.release()
+            self._count(opened=-1, undecided=-1)
             raise ShuttingDownError from error
         return feed
+
+    def _overloaded(self) -> OverloadedError:
+        return OverloadedError(
+            queue_max=self._engine.settings.queue_max, retry_after_s=self._engine.retry_after_s()
+        )
+
+    def _count(self, *, opened: int = 0, undecided: int = 0) -> None:
+        with self._lock:
+            self._open += opened
+            self._undecided += undecided
 
     def _walk(self, feed: EventFeed, arguments: dict[str, Any]) -> None:
         try:
@@ -170,32 +238,47 @@ class EventBridge:
                 endless = GenerationError(reason="it ended without a result")
                 feed.put(_error_event(arguments["request_id"], endless))
         finally:
-            self._permits.release()
+            self._decide(feed)
+            self._count(opened=-1)
+
+    def _decide(self, feed: EventFeed) -> None:
+        if not feed.decided:
+            feed.decided = True
+            self._count(undecided=-1)
 
     def _forward(self, feed: EventFeed, arguments: dict[str, Any]) -> bool:
         """Carry events until the stream ends (was there a last event?) or nobody listens."""
         events = self._engine.stream(**arguments)
-        # Longer than the engine waits for a reader: it speaks the last word.
-        patience_s = 2 * self._engine.settings.deadline.reader_s
         ended = False
         try:
             for event in events:
                 if feed.abandoned:
                     return True
-                if isinstance(event, DeltaEvent):
-                    if event.text:
-                        feed.put(event)
-                        feed.wait_for_room(patience_s)
-                elif isinstance(event, RouteEvent):
-                    feed.put(event)
-                elif isinstance(event, FinalEvent | ErrorEvent):
-                    feed.put(event)
-                    ended = True
+                self._take(feed, event)
+                ended = ended or isinstance(event, FinalEvent | ErrorEvent)
         finally:
             close = getattr(events, "close", None)
             if close is not None:
                 close()
         return ended
+
+    def _take(self, feed: EventFeed, event: Event) -> None:
+        """Hand on what concerns a client, and wait for one that is slow."""
+        if not _is_before_the_queue(event):
+            self._decide(feed)
+        if isinstance(event, RouteEvent | FinalEvent | ErrorEvent):
+            feed.put(event)
+        elif isinstance(event, DeltaEvent) and event.text:
+            feed.put(event)
+            # Longer than the engine waits for a reader: it speaks the last word.
+            feed.wait_for_room(2 * self._engine.settings.deadline.reader_s)
+
+
+def _is_before_the_queue(event: Event) -> bool:
+    """Whether it comes before the engine has made up its mind whether to admit the request."""
+    if isinstance(event, StateEvent):
+        return event.state is not RequestState.INFERENCING
+    return isinstance(event, RouteEvent)
 
 
 def _error_event(request_id: str, error: OrionError) -> ErrorEvent:

@@ -11,6 +11,8 @@ from orion.registry import HubSource, WheelSource
 from orion.types import AUTO
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orion.api.endpoint import Exchange
     from orion.registry import Agent, Model, Registry
 
@@ -18,16 +20,24 @@ OWNER = "orion"
 
 
 class ModelCatalog:
-    """The list and its entries, made once: the registry does not change."""
+    """The list and its entries, made once for each registry: it is replaced as a whole."""
 
-    def __init__(self, registry: Registry) -> None:
-        created = int(datetime.now(UTC).timestamp())
-        self._entries = _entries(registry, created)
-        self._list = dumps({"object": "list", "data": list(self._entries.values())})
+    def __init__(self, registry: Callable[[], Registry]) -> None:
+        self._registry = registry
+        self._created = int(datetime.now(UTC).timestamp())
+        self._made: tuple[Registry, dict[str, dict[str, Any]], bytes] | None = None
+
+    def _current(self) -> tuple[dict[str, dict[str, Any]], bytes]:
+        registry = self._registry()
+        if self._made is None or self._made[0] is not registry:
+            entries = _entries(registry, self._created)
+            body = dumps({"object": "list", "data": list(entries.values())})
+            self._made = (registry, entries, body)
+        return self._made[1:]
 
     async def list(self, exchange: Exchange) -> None:
         """Answer with all of them."""
-        await exchange.respond(self._list)
+        await exchange.respond(self._current()[1])
 
     async def retrieve(self, exchange: Exchange) -> None:
         """Answer with one.
@@ -36,9 +46,10 @@ class ModelCatalog:
             UnknownAgentError: There is none of that name.
         """
         name = exchange.scope["path_params"]["name"]
-        entry = self._entries.get(name)
+        entries, _ = self._current()
+        entry = entries.get(name)
         if entry is None:
-            raise UnknownAgentError(name=name[:80], known=", ".join(self._entries))
+            raise UnknownAgentError(name=name[:80], known=", ".join(entries))
         await exchange.respond(dumps(entry))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from orion.api.body import read_object
 from orion.api.chat_request import read_chat_request
+from orion.api.client import client_of
 from orion.api.wire import ChunkWriter, completion, error_chunk
 from orion.errors import CancelledError
 from orion.types import ErrorEvent, FinishReason
@@ -46,7 +47,7 @@ class ChatCompletions:
             ClientDisconnect: The client left; its stream is being closed.
         """
         body = await read_object(exchange.receive, exchange.headers, limit_bytes=self._body_bytes)
-        asked = read_chat_request(body)
+        asked = read_chat_request(body, client=client_of(body, exchange.scope))
         created = int(datetime.now(UTC).timestamp())
         feed = self._bridge.open(request_id=exchange.request_id, **asked.arguments)
         watcher = asyncio.create_task(_abandon_when_gone(exchange.receive, feed))

@@ -34,6 +34,8 @@ READ = frozenset(
         "stop",
         "session",
         "trim_history",
+        "keep_alive",
+        "deadline_s",
     }
 )
 
@@ -53,7 +55,10 @@ IGNORED = frozenset(
         "verbosity",
     }
 )
-"""Fields of the protocol whose absence of effect changes nobody's answer for the worse."""
+"""Fields of the protocol whose absence of effect changes nobody's answer for the worse.
+
+`user` and `safety_identifier` say whose share a request counts against; see `client_of`.
+"""
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "n": (1,),
@@ -96,8 +101,8 @@ class ChatRequest:
         return type(error)(**{**error.facts, "field": name})
 
 
-def read_chat_request(body: dict[str, Any]) -> ChatRequest:
-    """`body` as a request.
+def read_chat_request(body: dict[str, Any], *, client: str = "") -> ChatRequest:
+    """`body` as a request of `client`.
 
     Raises:
         InvalidQueryError: A parameter is unknown, unsupported or of the wrong shape;
@@ -126,6 +131,9 @@ def read_chat_request(body: dict[str, Any]) -> ChatRequest:
             "stop": _stop(given.get("stop")),
             "session": _session(given.get("session")),
             "trim_history": _flag(given, "trim_history"),
+            "keep_alive": given.get("keep_alive"),
+            "deadline_s": given.get("deadline_s"),
+            "client": client,
             **{name: given.get(name) for name in SAMPLING},
         },
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 
 JSON = "application/json"
-COME_BACK = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 LINGER_S = 2.0
 LINGER_BYTES = 64 * 1024 * 1024
 
@@ -89,14 +87,10 @@ class Exchange:
 
     async def refuse(self, problem: Problem, *, headers: Mapping[str, str] | None = None) -> None:
         """Send an error in the protocol's shape."""
-        named = {"x-should-retry": "true" if problem.retryable else "false", **(headers or {})}
-        if problem.retry_after_s is not None:
-            named["retry-after"] = str(max(1, math.ceil(problem.retry_after_s)))
-        elif problem.retryable and problem.status in COME_BACK:
-            named["retry-after"] = "1"
         body: dict[str, Any] = {"error": problem.as_dict()}
         if problem.partial_text:
             body["orion"] = {"partial": True, "text": problem.partial_text}
+        named = {**problem.headers, **(headers or {})}
         await self.respond(dumps(body), status=problem.status, headers=named)
 
     def _has_body(self) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from orion.errors import OrionError
     from orion.logs import Log
     from orion.registry import Registry
     from orion.settings import Settings
@@ -18,6 +19,9 @@ class RenderedMetrics(Protocol):
 
     def render(self) -> bytes:
         """The Prometheus text exposition."""
+
+    def refused(self, code: str) -> None:
+        """Count a request that was turned away before anything was done for it."""
 
 
 class ServedEngine(Protocol):
@@ -45,6 +49,15 @@ class ServedEngine(Protocol):
         Arguments are those of `Engine.stream`. Yields at least every quarter of a
         second; closing the generator cancels the request.
         """
+
+    def door(self, client: str = "") -> OrionError | None:
+        """What a newcomer of `client` ("": nobody in particular) would hear if none is let in.
+
+        None: it would be. Takes microseconds and waits for nobody; a moment old.
+        """
+
+    def retry_after_s(self) -> float:
+        """When it is worth coming back, for one who is refused without the engine's knowing."""
 
     def cancel(self, request_id: str) -> bool:
         """End a request from outside; returns at once."""

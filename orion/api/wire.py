@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from orion.errors import (
@@ -17,13 +19,15 @@ if TYPE_CHECKING:
     from orion.types import Answer, ErrorEvent, Usage
 
 DONE = b"data: [DONE]\n\n"
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 _CLIENT_FAULT = range(400, 500)
+_COME_BACK = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 def dumps(value: Any) -> bytes:
     """`value` as compact ASCII JSON."""
-    return json.dumps(value, separators=(",", ":")).encode("ascii")
+    return _ENCODER.encode(value).encode("ascii")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +44,30 @@ class Problem:
 
     def as_dict(self) -> dict[str, Any]:
         """The value of `error` in a body."""
-        return {
+        told = {
             "message": self.message,
             "type": _error_type(self.status),
             "param": self.param,
             "code": self.code,
         }
+        wait_s = self.come_back_s
+        return told if wait_s is None else {**told, "retry_after_s": wait_s}
+
+    @property
+    def come_back_s(self) -> float | None:
+        """Seconds after which asking again makes sense; None where that is not known."""
+        if self.retry_after_s is not None:
+            return self.retry_after_s
+        return 1.0 if self.retryable and self.status in _COME_BACK else None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the headers tell of it."""
+        named = {"x-should-retry": "true" if self.retryable else "false"}
+        wait_s = self.come_back_s
+        if wait_s is not None:
+            named["retry-after"] = str(max(1, math.ceil(wait_s)))
+        return named
 
 
 def _error_type(status: int) -> str:

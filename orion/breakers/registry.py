@@ -77,6 +77,20 @@ class Breakers:
             raise BreakerConfigError(field=name, reason="exists with another configuration")
         return breaker
 
+    def find(self, name: str) -> Breaker | None:
+        """The breaker of that name, by whatever rules; None where there is none."""
+        with self._lock:
+            return self._breakers.get(name)
+
+    def discard(self, name: str) -> bool:
+        """Forget the breaker of a name unless a call is under way; whether it was forgotten."""
+        with self._lock:
+            breaker = self._breakers.get(name)
+            if breaker is None or breaker.snapshot()["in_flight"]:
+                return False
+            del self._breakers[name]
+            return True
+
     def names(self) -> list[str]:
         """The names there are, sorted."""
         with self._lock:

@@ -119,7 +119,8 @@ class Arrivals:
         record.progress_s = self._desk.clock.now()
         if record.plan is None:
             return
-        for request_id in self._desk.scheduler.waiting_for(record.plan.model):
+        waiting = self._desk.scheduler.waiting_for(record.plan.model)
+        for request_id in waiting[: self._desk.limits.default_slots]:
             self._desk.tickets[request_id].put(Loading(phase=frame.phase, ratio=frame.ratio))
 
     def _on_loaded(self, record: WorkerRecord, frame: Loaded) -> None:
@@ -137,7 +138,7 @@ class Arrivals:
             memory_bytes=frame.memory_bytes,
         )
         desk.load_ended(record.plan.model)
-        desk.scheduler.on_loaded(record.plan.model, max(1, frame.slots))
+        desk.scheduler.on_loaded(record.plan.model, max(1, frame.slots), frame.memory_bytes)
 
     def _on_load_failed(self, record: WorkerRecord, frame: LoadFailed) -> None:
         desk = self._desk

@@ -6,101 +6,54 @@ No method may be called on another thread.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from orion.breakers import BreakerMode, BreakerState
-from orion.dispatcher.faults import Faults
 from orion.dispatcher.job import Job
+from orion.dispatcher.model_desk import ModelDesk
 from orion.dispatcher.outcomes import Outcomes
 from orion.dispatcher.quarantine import Quarantine
-from orion.dispatcher.revival import Revival
+from orion.dispatcher.reading import Reading
 from orion.dispatcher.ticket import Ended, Granted
-from orion.errors import (
-    AgentLoadError,
-    CircuitOpenError,
-    InvalidQueryError,
-    OrionError,
-)
-from orion.scheduling import Scheduler
+from orion.errors import CircuitOpenError, InvalidQueryError, OrionError
+from orion.scheduling import CacheLimits, QueueLimits, Scheduler, Waiter
 
 if TYPE_CHECKING:
-    import threading
-
-    from orion.breakers import Breaker, Permit
-    from orion.clock import Clock
-    from orion.dispatcher.floor import LoadPlan, WorkerFloor
+    from orion.breakers import Permit
     from orion.dispatcher.ticket import Attempt, Ticket
-    from orion.logs import Log
 
 _HEARD_WITHIN_S = 0.25
 
-Post = Callable[[Callable[[], None]], None]
-"""Puts one more event into the dispatcher's inbox."""
-
-BreakerFor = Callable[[str, str], "Breaker"]
-"""`load` or `generate` and a model or an agent → its breaker."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DispatcherLimits:
-    """How much at once, and for how long."""
-
-    places: int
-    queue_max: int
-    default_slots: int
-    load_s: float
-    generate_s: float
-    spares: int
-    spare_class: str
-    heartbeat_s: float = 2.0
-    stall_s: float = 10.0
-    stop_s: float = 0.5
-    reader_s: float = 30.0
-    buffer_bytes: int = 262_144
-    growth_bytes: int = 2 * 1024**3
-    deaths_max: int = 2
-    quarantine_s: float = 3600.0
-
-
-@dataclass(slots=True)
-class Tally:
-    """What has happened since the start. Read from any thread."""
-
-    loads: int = 0
-    deaths: int = 0
-    fallbacks: int = 0
-    restarts: dict[str, int] = field(default_factory=dict)
-
 
 @dataclass(slots=True, kw_only=True)
-class Desk:
-    """Tickets, workers and the scheduler; carries out what the scheduler decides."""
+class Desk(ModelDesk):
+    """Requests on top of the models: carries out what the scheduler decides about them."""
 
-    limits: DispatcherLimits
-    plan: Callable[[str], LoadPlan]
-    floor: WorkerFloor
-    breaker_for: BreakerFor
-    used_models: frozenset[str]
-    clock: Clock
-    log: Log
-    post: Post
-    tickets: dict[str, Ticket] = field(default_factory=dict)
-    unload_waiters: list[tuple[str, threading.Event]] = field(default_factory=list)
-    load_errors: dict[str, OrionError] = field(default_factory=dict)
-    load_permits: dict[str, Permit] = field(default_factory=dict)
-    last_load_error: OrionError | None = None
-    tally: Tally = field(default_factory=Tally)
-    faults: Faults = field(default_factory=Faults)
-    revival: Revival = field(default_factory=Revival)
+    reading: Reading = field(default_factory=Reading)
     quarantine: Quarantine = field(init=False)
-    scheduler: Scheduler = field(init=False)
     outcomes: Outcomes = field(init=False)
 
     def __post_init__(self) -> None:
         limits = self.limits
-        self.scheduler = Scheduler(self, limits.places, limits.queue_max, limits.default_slots)
+        self.scheduler = Scheduler(
+            self,
+            QueueLimits(
+                queue_max=limits.queue_max,
+                queue_tokens=limits.queue_tokens,
+                client_share=limits.client_share,
+                turn_max=limits.turn_max,
+                patience_s=limits.patience_s,
+            ),
+            CacheLimits(
+                places=limits.places,
+                default_slots=limits.default_slots,
+                budget_bytes=limits.budget_bytes,
+                reserve_bytes=limits.reserve_bytes,
+                keep_alive_s=limits.keep_alive_s,
+                pinned=limits.pinned,
+            ),
+            self.clock,
+        )
         self.quarantine = Quarantine(deaths_max=limits.deaths_max, span_s=limits.quarantine_s)
         self.outcomes = Outcomes(self)
 
@@ -120,10 +73,43 @@ class Desk:
             return
         self.tickets[ticket.request_id] = ticket
         error = self.obstacle(ticket.attempt)
-        if error is None:
-            self.scheduler.on_request(ticket.request_id, ticket.model)
-        else:
+        if error is not None:
             self.outcomes.failed(ticket, error)
+            return
+        self.scheduler.on_request(self.waiter(ticket))
+        self.tell_place(ticket)
+
+    def waiter(self, ticket: Ticket) -> Waiter:
+        """What the scheduler has to know of a request."""
+        return Waiter(
+            ticket.request_id,
+            ticket.model,
+            client=ticket.client,
+            tokens=self.reading.tokens(ticket.content),
+            deadline_s=ticket.deadline_s,
+            keep_alive_s=ticket.keep_alive_s,
+        )
+
+    def tell_place(self, ticket: Ticket) -> None:
+        """Say to one that has just come where it stands."""
+        line = self.scheduler.lines.get(ticket.model)
+        if line is not None and not ticket.ended and ticket.job is None:
+            self._tell_place(ticket, line.size)
+
+    def tell_places(self) -> None:
+        """Say to all that wait where they stand."""
+        for request_id, position in list(self.scheduler.places()):
+            ticket = self.tickets.get(request_id)
+            if ticket is not None:
+                self._tell_place(ticket, position)
+
+    def _tell_place(self, ticket: Ticket, position: int) -> None:
+        if ticket.model in self.scheduler.loading and position <= self.limits.default_slots:
+            return  # it hears how the load goes
+        scheduler = self.scheduler
+        known = scheduler.pace.is_measured(ticket.model)
+        wait_s = scheduler.door.wait_s(ticket.model, position - 1) if known else None
+        ticket.stands(position, wait_s)
 
     def obstacle(self, attempt: Attempt) -> OrionError | None:
         """Why an attempt need not even wait: a breaker refuses, or its model cannot be loaded."""
@@ -157,10 +143,13 @@ class Desk:
         record = self.floor.holder(model)
         assert record
         assert record.plan
+        if self.scheduler.resident[model].speculative:
+            saved_s = self.scheduler.pace.load_s(model)
+            self.notify("granted", model, speculative=True, load_s_saved=saved_s)
         if attempt.generate is None:
             ticket.end(self._granted(ticket, now_s))
             del self.tickets[request_id]
-            self.post(lambda: self.scheduler.on_release(model))
+            self.post(lambda: self.scheduler.on_release(model, ticket.client))
             return
         try:
             permit = self._permit(attempt)
@@ -216,108 +205,10 @@ class Desk:
 
     def refuse(self, request_id: str, error: OrionError) -> None:
         """The scheduler cannot serve it: another agent may, unless the queue is full."""
+        self.tally.refusals[error.code] = self.tally.refusals.get(error.code, 0) + 1
         ticket = self.tickets.get(request_id)
         if ticket is not None:  # as one more event: the scheduler is in the middle of a decision
             self.post(lambda: self.outcomes.failed(ticket, error))
-
-    def start_load(self, model: str) -> None:
-        """Begin a load, if its breaker lets it."""
-        try:
-            plan = self.plan(model)
-            self.load_permits[model] = self._load_permit(model)
-            fault = self.faults.take(model, "load")
-            self.floor.load(replace(plan, load=replace(plan.load, fault=fault)))
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
-            failure = self._note_failure(model, error)
-            self.post(lambda: self.load_failed(model, failure))
-
-    def load_afresh(self, plan: LoadPlan) -> None:
-        """Go on with a load whose spare had died before it began."""
-        try:
-            self.floor.load(plan, fresh=True)
-        except Exception as error:  # noqa: BLE001 - as above
-            self.load_failed(plan.model, self._note_failure(plan.model, error))
-
-    def _load_permit(self, model: str) -> Permit:
-        breaker = self.breaker_for("load", model)
-        try:
-            return breaker.acquire()
-        except CircuitOpenError:
-            wanted = (self.tickets[key] for key in self.scheduler.waiting_for(model))
-            if any(ticket.attempt.last_resort or not ticket.attempt.generate for ticket in wanted):
-                return breaker.admit()
-            raise
-
-    def start_unload(self, model: str) -> None:
-        """Begin to end the model's worker."""
-        record = self.floor.holder(model)
-        if record is not None:
-            if not record.renewing:
-                self.revival.forget(model)
-            self.floor.end(record)
-
-    def load_ended(self, model: str) -> None:
-        """A load ended well: its breaker and its model's past are told."""
-        self.last_load_error = None
-        self.load_errors.pop(model, None)
-        self.revival.back(model, self.clock.now())
-        self.tally.loads += 1
-        permit = self.load_permits.pop(model, None)
-        if permit is None:
-            return
-        permit.success()
-        breaker = self.breaker_for("load", model)
-        if breaker.mode is BreakerMode.NORMAL and breaker.state is BreakerState.OPEN:
-            breaker.reset()  # a last resort got through: there will be no other trial
-
-    def load_failed(self, model: str, error: OrionError) -> None:
-        """Tell the breaker and everyone who waited for this load."""
-        error = self._note_failure(model, error)
-        permit = self.load_permits.pop(model, None)
-        if permit is not None:
-            permit.failure(error)
-        if model in self.used_models or model in self.revival.models:
-            self.revival.failed(model, self.clock.now(), hopeless=not error.retryable)
-        self.scheduler.on_load_failed(model, error)
-        self._tell_unloaded(model)
-
-    def drop_load(self, model: str) -> None:
-        """A load is given up for reasons of ours: it says nothing about the model."""
-        permit = self.load_permits.pop(model, None)
-        if permit is not None:
-            permit.release()
-
-    def gone(self, model: str) -> None:
-        """The model's process has ended."""
-        self.drop_load(model)
-        self.scheduler.on_gone(model)
-        self._tell_unloaded(model)
-
-    def unload(self, model: str, event: threading.Event) -> bool:
-        """Let `model` go once idle and set `event` then. False: it is not resident."""
-        self.revival.forget(model)
-        record = self.floor.holder(model)
-        if record is not None:
-            record.renewing, record.dismissed = False, True
-        if not self.scheduler.ask_unload(model):
-            return False
-        self.unload_waiters.append((model, event))
-        return True
-
-    def _tell_unloaded(self, model: str) -> None:
-        for waiting, event in self.unload_waiters:
-            if waiting == model:
-                event.set()
-        self.unload_waiters = [pair for pair in self.unload_waiters if pair[0] != model]
-
-    def _note_failure(self, model: str, error: Exception) -> OrionError:
-        if not isinstance(error, OrionError):
-            self.log.error("load.not_begun", model=model, detail=repr(error))
-            reason = f"its load could not begin ({type(error).__name__})"
-            error = AgentLoadError(model=model, reason=reason)
-        if not isinstance(error, CircuitOpenError):  # which only repeats what came before
-            self.last_load_error = self.load_errors[model] = error
-        return error
 
 
 def is_deaf(job: Job, now_s: float) -> bool:

@@ -9,26 +9,38 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from orion.dispatcher.arrivals import Arrivals
-from orion.dispatcher.desk import BreakerFor, Desk, DispatcherLimits
+from orion.dispatcher.desk import Desk
+from orion.dispatcher.limits import BreakerFor, DispatcherLimits
 from orion.dispatcher.floor import StartWorker, WorkerFloor, WorkerRecord
+from orion.dispatcher.survey import model_rows, queue_row
 from orion.dispatcher.ticket import Ended, Ticket
 from orion.dispatcher.watch import ReadPulse, Watch
 from orion.errors import CancelledError, OrionError, ShuttingDownError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from orion.clock import Clock
-    from orion.dispatcher.desk import Tally
+    from orion.dispatcher.limits import Observer, Tally
     from orion.dispatcher.faults import Faults
     from orion.dispatcher.floor import LoadPlan
     from orion.logs import Log
 
 _TICK_S = 0.05
+_TELL_EVERY_S = 0.25
 _CLOSE_LIMIT_S = 4.0
+
+
+def _unknown() -> int | None:
+    return None
+
+
+def _nobody(_event: str, _model: str, _facts: dict[str, Any]) -> None:
+    return None
 
 
 class Dispatcher:
@@ -43,6 +55,9 @@ class Dispatcher:
         breaker_for: BreakerFor,
         read_pulse: ReadPulse,
         used_models: frozenset[str] = frozenset(),
+        free_bytes: Callable[[], int | None] = _unknown,
+        total_bytes: int | None = None,
+        observer: Observer = _nobody,
         clock: Clock,
         log: Log,
     ) -> None:
@@ -57,6 +72,9 @@ class Dispatcher:
             floor=self._floor,
             breaker_for=breaker_for,
             used_models=used_models,
+            free_bytes=free_bytes,
+            most_bytes=total_bytes,
+            observer=observer,
             clock=clock,
             log=log,
             post=self._inbox.put,
@@ -67,6 +85,7 @@ class Dispatcher:
         self._breaker_for = breaker_for
         self._draining = False
         self._looked_s = clock.now()
+        self._told_s = clock.now()
         self._spares_wanted = 0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="orion-dispatcher", daemon=True)
@@ -143,9 +162,39 @@ class Dispatcher:
         """From now on keep warm workers; not before the first load, which they would slow."""
         self._spares_wanted = self._limits.spares
 
-    def position(self, request_id: str) -> int | None:
-        """Place in the queue, from 1; a moment old."""
-        return self._desk.scheduler.position(request_id)
+    def prefetch(self, model: str) -> None:
+        """Load `model` on a guess, where that costs nobody anything."""
+        self._inbox.put(lambda: self._guess(model))
+
+    def pin(self, model: str, *, pinned: bool) -> None:
+        """Have `model` leave only when asked to, or not any more."""
+        pins = self._desk.scheduler.cache.pinned
+        self._inbox.put(lambda: pins.add(model) if pinned else pins.discard(model))
+
+    def use(self, models: frozenset[str]) -> None:
+        """Have `models` be those that agents use from now on."""
+        self._inbox.put(lambda: setattr(self._desk, "used_models", models))
+
+    def retire(self, models: Iterable[str]) -> None:
+        """Let `models` go once idle: what is known of them holds no more."""
+        for model in list(models):
+            self._inbox.put(partial(self._desk.retire, model))
+
+    def refusal(self, client: str) -> OrionError | None:
+        """What a newcomer would hear now if the system is full for it; a moment old."""
+        return self._desk.scheduler.door.refusal(client)
+
+    def retry_after_s(self) -> float:
+        """When it is worth coming back, for one who is refused before it gets here."""
+        return self._desk.scheduler.door.retry_after_s()
+
+    def models(self) -> list[dict[str, Any]]:
+        """The models in memory or on their way, as plain values; a moment old."""
+        return model_rows(self._desk.scheduler, self._clock.now())
+
+    def queue(self) -> dict[str, Any]:
+        """Who waits, as plain values; a moment old."""
+        return queue_row(self._desk.scheduler)
 
     def records(self) -> list[WorkerRecord]:
         """The workers as they are now. Read only."""
@@ -156,7 +205,8 @@ class Dispatcher:
         scheduler = self._desk.scheduler
         return {
             "running": scheduler.running,
-            "waiting": len(scheduler.waiting) + len(scheduler.resuming),
+            "waiting": scheduler.num_waiting,
+            "peak": scheduler.peak,
             "capacity": scheduler.capacity,
             "max": self._limits.queue_max,
         }
@@ -211,8 +261,17 @@ class Dispatcher:
         if self._draining:
             return
         self._revive()
+        self._desk.scheduler.on_look()
+        if self._looked_s - self._told_s >= _TELL_EVERY_S:
+            self._told_s = self._looked_s
+            self._desk.tell_places()
         if not self._desk.scheduler.loading:
             self._floor.keep_spares(self._limits.spare_class, self._spares_wanted)
+
+    def _guess(self, model: str) -> None:
+        refused = self._draining or self._breaker_for("load", model).would_refuse()
+        if refused or not self._desk.scheduler.on_prefetch(model):
+            self._desk.notify("declined", model)
 
     def _revive(self) -> None:
         """Load again what was lost, unless a request has seen to it."""
@@ -226,7 +285,8 @@ class Dispatcher:
 
     def _drain(self) -> None:
         self._draining = True
-        for request_id in list(self._desk.scheduler.waiting):
+        self._desk.scheduler.turns.drop_guess()  # or its load would begin among the goodbyes
+        for request_id in self._desk.scheduler.waiting(resuming=False):
             self._desk.outcomes.end(request_id, ShuttingDownError())
 
     def _close(self) -> None:

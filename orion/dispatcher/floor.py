@@ -36,13 +36,17 @@ class WorkerState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPlan:
-    """How a model will be made resident: the class that runs it and the frame to send."""
+    """How a model will be made resident: the class that runs it and the frame to send.
+
+    `need_bytes` is what it is expected to take, weights and attention states; 0 is not known.
+    """
 
     model: str
     runtime: str
     runtime_class: str
     variant: str
     load: Load
+    need_bytes: int = 0
 
 
 @dataclass(slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from orion.errors import (
     QuarantinedError,
     ShuttingDownError,
     SlowReaderError,
+    TooManyRequestsError,
     WorkerDiedError,
 )
 from orion.protocol import Stop
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from orion.dispatcher.job import Job
     from orion.dispatcher.ticket import Ticket
     from orion.protocol import Done
-
-_SERVICE_WEIGHT = 0.2
 
 
 class Outcomes:
@@ -46,15 +45,15 @@ class Outcomes:
                 self._desk.quarantine.clear(job.ticket.fingerprint, job.attempt.model)
                 self._desk.tickets.pop(job.ticket.request_id, None)
                 self._desk.revival.proved(job.attempt.model)
+                self._desk.reading.learn(job.ticket.content, done.prompt_tokens)
                 job.ticket.end(done)
-        self._note_service(job)
-        self._desk.scheduler.on_release(job.attempt.model)
+        took_s = self._desk.clock.now() - job.granted_s
+        self._desk.scheduler.on_release(job.attempt.model, job.ticket.client, seconds=took_s)
 
     def broke(self, job: Job, error: OrionError) -> None:
         """The worker lives and says that the attempt failed."""
-        self._note_service(job)
         if job.over:
-            self._desk.scheduler.on_release(job.attempt.model)
+            self._desk.scheduler.on_release(job.attempt.model, job.ticket.client)
             return
         self._settle(job, error)
         self._go_on(job.ticket, error, held=job.attempt.model)
@@ -81,7 +80,7 @@ class Outcomes:
     def handed_back(self, ticket: Ticket, model: str, error: OrionError) -> None:
         """A place was free, and the breaker refused."""
         if ticket.ended:
-            self._desk.scheduler.on_release(model)
+            self._desk.scheduler.on_release(model, ticket.client)
         else:
             self._go_on(ticket, error, held=model)
 
@@ -150,14 +149,14 @@ class Outcomes:
         if index is None or not ticket.fall_back(error, index):
             self._finish(ticket, error)
             if held is not None:
-                desk.scheduler.on_release(held)
+                desk.scheduler.on_release(held, ticket.client)
             return
         desk.tally.fallbacks += 1
         ticket.waiting_s = desk.clock.now()
         if held is None:
-            desk.scheduler.on_resume(ticket.request_id, ticket.model)
+            desk.scheduler.on_resume(desk.waiter(ticket))
         else:
-            desk.scheduler.on_handover(ticket.request_id, held, ticket.model)
+            desk.scheduler.on_handover(desk.waiter(ticket), held)
 
     def _next_attempt(self, ticket: Ticket, error: OrionError) -> tuple[int | None, OrionError]:
         """The index of who takes over, or None and what to tell the caller."""
@@ -185,16 +184,12 @@ class Outcomes:
     def _is_loading(self, model: str) -> bool:
         return model in self._desk.scheduler.loading
 
-    def _note_service(self, job: Job) -> None:
-        scheduler = self._desk.scheduler
-        took_s = self._desk.clock.now() - job.granted_s
-        scheduler.service_s += _SERVICE_WEIGHT * (took_s - scheduler.service_s)
-
 
 _NOBODYS_FAULT = (
     InvalidQueryError,
     CancelledError,
     OverloadedError,
+    TooManyRequestsError,
     ShuttingDownError,
     SlowReaderError,
     QuarantinedError,

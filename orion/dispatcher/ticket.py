@@ -34,6 +34,14 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Queued:
+    """Its place among those that wait for the same model, from 1, and the estimated wait."""
+
+    position: int
+    wait_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Loading:
     """The load this request waits for moved on."""
 
@@ -67,7 +75,9 @@ class Ended:
     error: OrionError
 
 
-Said: TypeAlias = "Loading | Granted | FellBack | Ended | Started | Prefilling | Delta | Done"
+Said: TypeAlias = (
+    "Queued | Loading | Granted | FellBack | Ended | Started | Prefilling | Delta | Done"
+)
 """Everything a caller may hear of its request."""
 
 
@@ -77,7 +87,8 @@ class Ticket:
 
     `attempts` are tried in order; `name` is what the caller and the log call it; `limit_s` is
     the longest the whole may take; `content` is what the caller wrote, by which a request that
-    ends its workers is known again.
+    ends its workers is known again; `client` is whose share it counts against ("": nobody's);
+    `keep_alive_s` is how long its model stays when idle, None as the settings say.
     The other fields belong to the dispatcher thread, but for the messages: a worker's
     reader thread adds text, and the caller's thread takes everything out.
     """
@@ -87,6 +98,8 @@ class Ticket:
     name: str = ""
     limit_s: float = math.inf
     content: tuple[str, ...] = ()
+    client: str = ""
+    keep_alive_s: float | None = None
     messages: queue.SimpleQueue[Said] = field(default_factory=queue.SimpleQueue)
     submitted_s: float = 0.0
     waiting_s: float = 0.0
@@ -99,6 +112,7 @@ class Ticket:
     put_bytes: int = 0
     got_bytes: int = 0
     full_since_s: float | None = None
+    stood: Queued | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -131,6 +145,13 @@ class Ticket:
         with self._lock:
             if not self.ended:
                 self.messages.put(message)
+
+    def stands(self, position: int, wait_s: float | None) -> None:
+        """Tell the caller where it stands, if that has changed."""
+        said = Queued(position=position, wait_s=None if wait_s is None else round(wait_s, 1))
+        if said != self.stood:
+            self.stood = said
+            self.put(said)
 
     def deliver(self, job: Job, message: Started | Prefilling | Delta) -> None:
         """Hand on what `job` says, if it is still the one that answers. Reader threads."""

@@ -180,6 +180,8 @@ class Watch:
     def _check_growth(self, record: WorkerRecord) -> None:
         if record.loaded is None or record.heartbeat is None or record.killed_at_s is not None:
             return
+        if record.plan is not None:
+            self._desk.scheduler.cache.measured(record.plan.model, record.heartbeat.rss_bytes)
         grown = record.heartbeat.rss_bytes - record.loaded.memory_bytes
         limit = self._desk.limits.growth_bytes
         if grown <= limit or record.state is not WorkerState.READY:

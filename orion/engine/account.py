@@ -5,16 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from orion.engine.source import usage_of
 from orion.types import Timings, Usage
 
 if TYPE_CHECKING:
+    from orion.answer_cache import Hit
     from orion.clock import Clock
     from orion.dispatcher import Granted
     from orion.protocol import Done, Started
 
 
 class Account:
-    """Stamps and counts of one request, turned into `Timings` and `Usage` at any moment."""
+    """Stamps and counts of one request, turned into `Timings` and `Usage` at any moment.
+
+    `runtime` is the one that answers, "" before the grant. `cached_age_s` is how long ago the
+    answer was made for another request, 0 where it is being made, None where it is not.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -25,9 +31,12 @@ class Account:
         self._failed_s = 0.0
         self._first_text_s: float | None = None
         self._ended_s: float | None = None
-        self._grant: Granted | None = None
+        self._load_s = 0.0
+        self._cold = False
         self._pieces: list[str] = []
+        self.runtime = ""
         self.usage = Usage()
+        self.cached_age_s: float | None = None
 
     @property
     def answer_text(self) -> str:
@@ -40,9 +49,9 @@ class Account:
         return bool(self._pieces)
 
     @property
-    def runtime(self) -> str:
-        """The runtime that answers, or "" before the grant."""
-        return self._grant.runtime if self._grant else ""
+    def is_cached(self) -> bool:
+        """Whether another request's generation answers this one."""
+        return self.cached_age_s is not None
 
     def guard_done(self) -> None:
         """The input guardrails passed it."""
@@ -52,18 +61,29 @@ class Account:
         """The agent is chosen."""
         self._routed_s = self._clock.now()
 
-    def granted(self, grant: Granted) -> None:
-        """The request runs."""
-        self._grant = grant
+    def granted(self, grant: Granted, *, waited: bool = True) -> None:
+        """The request runs. Who joined one that ran already has not `waited` for its load."""
         self._granted_s = self._clock.now()
+        self.runtime = grant.runtime
+        if waited:
+            so_far_s = self._granted_s - (self._routed_s or self._began_s) - self._failed_s
+            self._load_s = min(grant.load_s, so_far_s)
+            self._cold = grant.cold
+
+    def recalled(self, hit: Hit) -> None:
+        """It is answered by a stored answer; the tokens are those of its making."""
+        self.text(hit.answer.text, 0)
+        self.usage, self.runtime = hit.answer.usage, hit.answer.runtime
+        self.cached_age_s = hit.age_s
+        self._ended_s = self._clock.now()
 
     def fell_back(self) -> None:
         """The attempt failed and another one begins: what it took counts apart."""
         now_s = self._clock.now()
         routed_s = now_s if self._routed_s is None else self._routed_s
         self._failed_s = now_s - routed_s
-        self._granted_s, self._grant = None, None
-        self.usage = Usage()
+        self._granted_s, self._load_s, self._cold = None, 0.0, False
+        self.runtime, self.usage = "", Usage()
 
     def started(self, started: Started) -> None:
         """The worker built the prompt."""
@@ -81,11 +101,7 @@ class Account:
     def done(self, done: Done) -> None:
         """The answer ended; the worker counted its tokens."""
         self._ended_s = self._clock.now()
-        self.usage = Usage(
-            prompt_tokens=done.prompt_tokens,
-            cached_tokens=done.cached_tokens,
-            completion_tokens=done.completion_tokens,
-        )
+        self.usage = usage_of(done)
 
     def timings(self) -> Timings:
         """The parts so far, in seconds; those up to the first text add up to `ttft_s`."""
@@ -95,21 +111,21 @@ class Account:
         granted_s = first_s if self._granted_s is None else self._granted_s
         routed_s = granted_s if self._routed_s is None else self._routed_s
         guarded_s = routed_s if self._guarded_s is None else self._guarded_s
-        load_s = self._grant.load_s if self._grant else 0.0
         decode_s = now_s - first_s
         later_tokens = self.usage.completion_tokens - 1
-        measured = later_tokens > 0 and decode_s > 0
+        # What is given again comes at no speed of a model.
+        measured = later_tokens > 0 and decode_s > 0 and not self.is_cached
         return Timings(
             guard_s=guarded_s - self._began_s,
             route_s=routed_s - guarded_s,
             failed_s=self._failed_s,
-            queue_s=granted_s - routed_s - self._failed_s - load_s,
-            load_s=load_s,
+            queue_s=granted_s - routed_s - self._failed_s - self._load_s,
+            load_s=self._load_s,
             prefill_s=first_s - granted_s,
             decode_s=decode_s,
             ttft_s=None if self._first_text_s is None else first_s - self._began_s,
             tpot_s=decode_s / later_tokens if measured else None,
             tokens_per_s=later_tokens / decode_s if measured else None,
             total_s=now_s - self._began_s,
-            start="cold" if self._grant and self._grant.cold else "warm",
+            start="cold" if self._cold else "warm",
         )

@@ -17,12 +17,19 @@ if TYPE_CHECKING:
 
 
 def attempts_of(
-    query: ValidQuery, agent_id: str, *, registry: Registry, ticket_id: str, interval_s: float
+    query: ValidQuery,
+    agent_id: str,
+    *,
+    registry: Registry,
+    ticket_id: str,
+    interval_s: float,
+    session: str = "",
 ) -> tuple[Attempt, ...]:
     """The chosen agent, then its fallback list, and last `conversation-agent`.
 
     That one has a second try where its worker was lost, which says nothing about the agent.
     A model asked for by its name is never replaced: whoever names one wants that one.
+    `session` is the opaque key within which a worker may reuse attention states.
     """
 
     def generate(name: str, prompt: str | None) -> Generate:
@@ -35,6 +42,8 @@ def attempts_of(
             messages=[[str(turn.role), turn.content] for turn in turns],
             sampling=asdict(sampling),
             trim_history=query.trim_history,
+            session=session,
+            shared_messages=1 if prompt and not query.system_prompt else 0,
             interval_s=interval_s,
         )
 

@@ -6,10 +6,11 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
-from orion.dispatcher import Attempt, Ended, Fault, Granted, Ticket
+from orion.engine.drafts import consider
+from orion.engine.fault_desk import FaultDesk
+from orion.engine.residency import let_go, make_resident
 from orion.engine.walk import Walk
 from orion.errors import (
-    FaultsOffError,
     InvalidQueryError,
     OrionError,
     ShuttingDownError,
@@ -17,13 +18,14 @@ from orion.errors import (
 )
 from orion.guardrails import validate
 from orion.registry import CONVERSATION_AGENT
-from orion.types import Answer, ErrorEvent, FaultKind, FinalEvent, Query, new_request_id
+from orion.types import AUTO, Answer, ErrorEvent, FinalEvent, Query
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator
+    from collections.abc import Generator
     from types import TracebackType
 
     from orion.breakers import Breaker
+    from orion.engine.reload import Reloader
     from orion.engine.report import Report
     from orion.engine.services import Services
     from orion.logs import Log
@@ -31,9 +33,6 @@ if TYPE_CHECKING:
     from orion.registry import Registry
     from orion.settings import Settings
     from orion.types import Event, Route
-
-_UNLOAD_LIMIT_S = 120.0
-_TIMES_MAX = 1000
 
 
 class Engine:
@@ -43,10 +42,14 @@ class Engine:
     the engine down.
     """
 
-    def __init__(self, services: Services, settings: Settings, report: Report) -> None:
+    def __init__(
+        self, services: Services, settings: Settings, report: Report, reloader: Reloader
+    ) -> None:
         self._services = services
+        self._reloader = reloader
         self._report = report
         self.settings = settings
+        self._fault_desk = FaultDesk(services, enabled=settings.faults)
         self._walks: dict[str, Walk] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -65,7 +68,7 @@ class Engine:
 
     @property
     def registry(self) -> Registry:
-        """The agents and models there are."""
+        """The agents and models there are now; a reload replaces it as a whole."""
         return self._services.registry
 
     @property
@@ -144,6 +147,39 @@ class Engine:
         query = validate(Query(text=text, history=history), names=(), limits=self._services.limits)
         return self._services.router.route(query.text, query.history)
 
+    def draft(
+        self, text: Any, *, session: Any = None, agent: Any = AUTO, history: Any = None
+    ) -> dict[str, Any]:
+        """Where a message that is still being typed would go; its model may be loaded ahead.
+
+        The draft is neither kept nor logged.
+
+        Returns:
+            `agent`, `confidence`, `abstained`, `model`, `resident`, `warming`.
+
+        Raises:
+            InvalidQueryError: It could not be sent as it is.
+        """
+        return consider(self._services, text, session=session, agent=agent, history=history)
+
+    def door(self, client: str = "") -> OrionError | None:
+        """What a newcomer of `client` would hear if none is let in; None: it would be.
+
+        Takes microseconds and waits for nobody; a moment old.
+        """
+        if self._closed:
+            return ShuttingDownError()
+        return self._services.dispatcher.refusal(client)
+
+    def retry_after_s(self) -> float:
+        """When it is worth coming back, for one who is refused before it gets here."""
+        return self._services.dispatcher.retry_after_s()
+
+    def purge_session(self, session: str) -> None:
+        """Forget what is kept for a session that is over: its answers, and its habits."""
+        self._services.answer_cache.purge(session)
+        self._services.preloader.forget(session)
+
     def cancel(self, request_id: Any) -> bool:
         """End a request from outside. False: there is none of that id under way."""
         if not isinstance(request_id, str):
@@ -154,36 +190,51 @@ class Engine:
             walk.cancel()
         return walk is not None
 
-    def load(self, name: str) -> dict[str, Any]:
+    def load(self, name: Any, *, keep_alive: Any = None, pin: Any = None) -> dict[str, Any]:
         """Make the model of an agent (or a model by its id) resident; waits until it is.
 
+        Args:
+            name: An agent id or a model id.
+            keep_alive: How long it then stays when idle, as a request's `keep_alive`.
+            pin: True: its weights leave only when asked to; False: not any more.
+
         Raises:
             UnknownAgentError: Nothing has that name.
+            InvalidQueryError: `keep_alive` or `pin` is no such value.
             OrionError: The load failed, or no place could be had.
         """
-        ticket = self._ask_resident(self._model_of(name))
-        while True:
-            message = ticket.get(1.0)
-            if isinstance(message, Granted):
-                return {
-                    "model": ticket.model,
-                    "variant": message.variant,
-                    "runtime": message.runtime,
-                    "load_s": message.load_s,
-                    "resident": True,
-                }
-            if isinstance(message, Ended):
-                raise message.error
+        return make_resident(
+            self._services.dispatcher,
+            self._model_of(name),
+            keep_alive=keep_alive,
+            pin=pin,
+            always_pinned=self._reloader.pinned,
+        )
 
-    def unload(self, name: str) -> dict[str, Any]:
+    def unload(self, name: Any) -> dict[str, Any]:
         """End the worker of a model once nobody uses it; waits until the process is gone.
+
+        A pinned model is not pinned any more.
 
         Raises:
             UnknownAgentError: Nothing has that name.
         """
-        model = self._model_of(name)
-        gone = self._services.dispatcher.unload(model, _UNLOAD_LIMIT_S)
-        return {"model": model, "unloaded": gone}
+        return let_go(self._services.dispatcher, self._model_of(name))
+
+    def reload(self) -> dict[str, Any]:
+        """Read `models.json` again; requests under way end with what they began with.
+
+        Returns:
+            `changed`, `added`, `removed`, `kept`: names of agents and models;
+            `registry_sha256`, `seconds`.
+
+        Raises:
+            RegistryError: The file is missing or refused; what is in force stays.
+            ShuttingDownError: The engine stops.
+        """
+        if self._closed:
+            raise ShuttingDownError
+        return self._reloader.reload()
 
     def preload(self) -> None:
         """Begin to load the conversation agent's model and return at once."""
@@ -249,18 +300,7 @@ class Engine:
             FaultsOffError: The setting `faults` is off.
             InvalidQueryError: There is no such agent, kind or place.
         """
-        if not self.settings.faults:
-            raise FaultsOffError
-        model = self.registry.agent(_chosen("agent", agent, self.registry.agents)).model
-        kind = FaultKind(_chosen("kind", kind, [str(known) for known in FaultKind]))
-        where = _chosen("where", where, ("generate", "load"))
-        if not isinstance(times, int) or isinstance(times, bool) or not 1 <= times <= _TIMES_MAX:
-            raise InvalidQueryError(field="times", reason=f"must be 1 to {_TIMES_MAX}")
-        target = agent if where == "generate" else model
-        fault = Fault(target=target, where=where, kind=kind, times=times)
-        self._services.dispatcher.faults.add(fault)
-        self.log.warning("fault.injected", target=target, where=where, kind=str(kind), times=times)
-        return {"target": target, "where": where, "kind": str(kind), "times": times}
+        return self._fault_desk.inject(agent, kind, where=where, times=times)
 
     def faults(self) -> list[dict[str, Any]]:
         """The injected faults that have not struck yet.
@@ -268,9 +308,7 @@ class Engine:
         Raises:
             FaultsOffError: The setting `faults` is off.
         """
-        if not self.settings.faults:
-            raise FaultsOffError
-        return self._services.dispatcher.faults.pending()
+        return self._fault_desk.pending()
 
     def clear_faults(self) -> int:
         """Forget them; returns how many there were.
@@ -278,9 +316,7 @@ class Engine:
         Raises:
             FaultsOffError: The setting `faults` is off.
         """
-        if not self.settings.faults:
-            raise FaultsOffError
-        return self._services.dispatcher.faults.clear()
+        return self._fault_desk.clear()
 
     def shutdown(self, grace_s: float | None = None) -> None:
         """Stop: new requests are refused, those under way get `grace_s`, workers end."""
@@ -304,17 +340,4 @@ class Engine:
         if not isinstance(name, str):
             reason = f"must be text, not {type(name).__name__}"
             raise InvalidQueryError(field="name", reason=reason)
-        if name in self.registry.models:
-            return name
-        return self.registry.agent(name).model
-
-    def _ask_resident(self, model: str) -> Ticket:
-        ticket = Ticket(request_id=f"load-{new_request_id()}", attempts=(Attempt(model=model),))
-        self._services.dispatcher.submit(ticket)
-        return ticket
-
-
-def _chosen(field: str, value: Any, known: Collection[str]) -> str:
-    if not isinstance(value, str) or value not in known:
-        raise InvalidQueryError(field=field, reason=f"must be one of: {', '.join(known)}")
-    return value
+        return self.registry.model_of(name)

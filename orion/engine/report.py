@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orion.dispatcher import WorkerState
+from orion.engine.gauges import Gauges
 from orion.registry import CONVERSATION_AGENT
 
 if TYPE_CHECKING:
-    from orion.breakers import Breakers
-    from orion.clock import Clock
-    from orion.dispatcher import Dispatcher, WorkerRecord
-    from orion.metrics import Metrics
-    from orion.registry import Registry
+    from orion.dispatcher import WorkerRecord
+    from orion.engine.reload import Reloader
+    from orion.engine.services import Services
 
 
 _SILENT_S = 1.0
@@ -24,38 +22,18 @@ class Report:
     """Reads the parts; changes nothing."""
 
     def __init__(
-        self,
-        *,
-        registry: Registry,
-        dispatcher: Dispatcher,
-        breakers: Breakers,
-        metrics: Metrics,
-        clock: Clock,
-        profile: str,
-        heartbeat_s: float,
+        self, services: Services, reloader: Reloader, *, profile: str, heartbeat_s: float
     ) -> None:
-        self._registry = registry
-        self._dispatcher = dispatcher
-        self._breakers = breakers
+        self._services = services
+        self._reloader = reloader
+        self._dispatcher = services.dispatcher
+        self._breakers = services.breakers
         self._heartbeat_s = heartbeat_s
-        self._clock = clock
+        self._clock = services.clock
         self._profile = profile
-        self._began_s = clock.now()
-        for key in ("running", "waiting", "capacity"):
-            metrics.gauge(f"orion_requests_{key}", f"Requests: {key}.", partial(self._count, key))
-        metrics.gauge("orion_workers_rss_bytes", "Memory of all workers.", self._rss_bytes)
-        tally = dispatcher.tally
-        metrics.count("orion_worker_deaths", "Workers that were lost.", lambda: tally.deaths)
-        metrics.count("orion_fallbacks", "Attempts taken over.", lambda: tally.fallbacks)
-        metrics.gauge(
-            "orion_quarantined", "Contents refused now.", lambda: float(dispatcher.quarantined)
-        )
-        metrics.labelled(
-            "orion_breaker_open",
-            "1 during a break.",
-            "breaker",
-            self._open_breakers,
-        )
+        self._began_s = services.clock.now()
+        gauges = Gauges(services, reloader)
+        gauges.publish(services.metrics)
 
     def agents(self) -> list[dict[str, Any]]:
         """Every agent with its model and examples."""
@@ -69,7 +47,7 @@ class Report:
                 "fallback": list(agent.fallback),
                 "examples": agent.examples.model_dump(mode="json"),
             }
-            for agent_id, agent in self._registry.agents.items()
+            for agent_id, agent in self._services.registry.agents.items()
         ]
 
     def stats(self, *, in_flight: int, by_state: dict[str, int]) -> dict[str, Any]:
@@ -83,12 +61,14 @@ class Report:
             "workers": [
                 _worker(record, now_s, tally.restarts) for record in self._dispatcher.records()
             ],
-            "queue": {"waiting": counts["waiting"], "max": counts["max"]},
+            "models": self._dispatcher.models(),
+            "queue": self._dispatcher.queue(),
             "requests": {
                 "in_flight": in_flight,
                 "by_state": by_state,
                 "running": counts["running"],
                 "capacity": counts["capacity"],
+                "peak": counts["peak"],
             },
             "last_load_error": None
             if error is None
@@ -96,6 +76,9 @@ class Report:
             "deaths": tally.deaths,
             "fallbacks": tally.fallbacks,
             "quarantined": self._dispatcher.quarantined,
+            "registry": self._reloader.stats(),
+            "answer_cache": self._services.answer_cache.stats(),
+            "preload": self._services.preloader.stats(),
             "breakers": self._breakers.snapshot(),
         }
 
@@ -106,9 +89,9 @@ class Report:
         here, says nothing about the engine.
         """
         dispatcher = self._dispatcher
-        agents = self._registry.agents
-        used = {agent.model for agent in agents.values()}
-        main = agents[CONVERSATION_AGENT].model
+        registry = self._services.registry
+        used = registry.used_models
+        main = registry.agent(CONVERSATION_AGENT).model
         answering, silent = self._sorted_workers()
         errors = dispatcher.load_errors
         failed = used & errors.keys()
@@ -148,19 +131,6 @@ class Report:
             elif record.state is WorkerState.READY:
                 answering.add(record.plan.model)
         return answering, silent - answering
-
-    def _open_breakers(self) -> dict[str, float]:
-        return {
-            str(known["name"]): float(known["state"] == "open" and known["retry_after_s"] != 0)
-            for known in self._breakers.snapshot()
-        }
-
-    def _count(self, key: str) -> float:
-        return float(self._dispatcher.counts()[key])
-
-    def _rss_bytes(self) -> float:
-        beats = (record.heartbeat for record in self._dispatcher.records())
-        return float(sum(beat.rss_bytes for beat in beats if beat))
 
 
 def _worker(record: WorkerRecord, now_s: float, restarts: dict[str, int]) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orion.dispatcher import Ended, FellBack, Granted, Loading, Ticket
+from orion.dispatcher import Ended, FellBack, Granted, Loading, Queued
 from orion.engine.account import Account
-from orion.engine.attempts import attempts_of, content_of
+from orion.engine.listener import Listener
 from orion.errors import CancelledError, OrionError
 from orion.guardrails import validate
 from orion.lifecycle import RequestMachine
@@ -27,7 +27,6 @@ from orion.types import (
     RouteEvent,
     StateEvent,
     ValidQuery,
-    new_request_id,
 )
 
 if TYPE_CHECKING:
@@ -44,18 +43,15 @@ class Walk:
 
     def __init__(self, services: Services, query: Query) -> None:
         self._services = services
+        self._registry = services.registry  # a reload changes nothing for this request
         self._query = query
         self._machine = RequestMachine(services.clock)
         self._account = Account(services.clock)
+        self._listener = Listener(services, self._account)
         self._route: Route | None = None
         self._agent = ""
         self._model = ""
-        # Not the caller's id: that may come again before the worker has let go of this one.
-        self._ticket_id = new_request_id()
-        self._submitted = False
-        self._over = False
         self._reason = FinishReason.STOP
-        self._cancel_asked = False
         self._read_ratio: float | None = None
 
     @property
@@ -69,8 +65,7 @@ class Walk:
 
     def cancel(self) -> None:
         """End the request from another thread."""
-        self._cancel_asked = True
-        self._services.dispatcher.cancel(self._ticket_id)
+        self._listener.leave()
 
     def events(self) -> Iterator[Event]:
         """Everything that happens, in order; the last is a `FinalEvent` or an `ErrorEvent`.
@@ -95,15 +90,14 @@ class Walk:
             else:
                 yield from self._finish(RequestState.ERROR, OrionError())
         finally:
-            if self._submitted and not self._over:
-                self._services.dispatcher.cancel(self._ticket_id)
+            self._listener.leave()
 
     def _steps(self) -> Iterator[Event]:
         services = self._services
         yield self._enter(RequestState.VALIDATING)
         query = validate(
             self._query,
-            names=[*services.registry.agents, *services.registry.models],
+            names=[*self._registry.agents, *self._registry.models],
             limits=services.limits,
         )
         self._account.guard_done()
@@ -111,36 +105,34 @@ class Walk:
         self._route, self._model = self._choose(query)
         self._agent = self._route.agent
         self._account.route_done()
+        services.preloader.requested(query.session, self._agent, self._model)
         yield RouteEvent(request_id=query.request_id, route=self._route, model=self._model)
         yield self._enter(RequestState.CACHE_LOOKUP)
+        hit = self._listener.look_up(query, self._agent, self._registry)
+        if hit is not None:
+            self._account.recalled(hit)
+            self._load_ahead(query.session)
+            yield self._delta(hit.answer.text, self._account.usage.completion_tokens)
+            yield from self._finish(RequestState.SUCCESS, None)
+            return
         yield self._enter(RequestState.LOADING_AGENT)
-        ticket = Ticket(
-            request_id=self._ticket_id,
-            attempts=attempts_of(
-                query,
-                self._route.agent,
-                registry=services.registry,
-                ticket_id=self._ticket_id,
-                interval_s=services.interval_s,
-            ),
-            name=str(query.request_id)[:64],
-            limit_s=services.request_s,
-            content=content_of(query),
-        )
-        self._submitted = True
-        services.dispatcher.submit(ticket)
-        if self._cancel_asked:
-            services.dispatcher.cancel(self._ticket_id)
         done: Done | None = None
         while done is None:
-            yield from self._await_grant(ticket)
-            done = yield from self._await_text(ticket)
+            yield from self._await_grant()
+            done = yield from self._await_text()
         self._account.done(done)
         self._reason = FinishReason(done.finish_reason)
+        self._load_ahead(query.session)
         yield from self._finish(RequestState.SUCCESS, None)
 
+    def _load_ahead(self, session: str | None) -> None:
+        """The answer is there: load what this session is likely to ask for next."""
+        ahead = self._services.preloader.after_answer(session)
+        if ahead is not None:
+            self._services.dispatcher.prefetch(ahead)
+
     def _choose(self, query: ValidQuery) -> tuple[Route, str]:
-        registry = self._services.registry
+        registry = self._registry
         if query.agent == AUTO:
             route = self._services.router.route(query.text, query.history)
             self._services.metrics.routed(route.agent, abstained=route.abstained)
@@ -159,53 +151,48 @@ class Walk:
                 return route, query.agent
         return route, registry.agent(route.agent).model
 
-    def _await_grant(self, ticket: Ticket) -> Generator[Event, None, None]:
+    def _await_grant(self) -> Generator[Event, None, None]:
         """Progress until the request runs."""
         phase: str = "queue"
         ratio: float | None = None
+        queued: Queued | None = None
         spoke_s = self._machine.elapsed_s
         while True:
-            message = ticket.get(self._services.heartbeat_s)
+            message = self._listener.hear()
             if isinstance(message, Granted):
-                self._account.granted(message)
+                self._account.granted(message, waited=not self._listener.is_catching_up)
                 yield self._enter(RequestState.INFERENCING)
                 return
             if isinstance(message, FellBack):
                 yield from self._take_over(message)
-                phase, ratio = "queue", None
+                phase, ratio, queued = "queue", None, None
                 continue
             if isinstance(message, Ended):
-                self._over = True
                 raise message.error
+            if isinstance(message, Queued):
+                queued = message
             if isinstance(message, Loading):
                 changed = message.phase != phase
                 phase, ratio = message.phase, _forward(message.ratio, None if changed else ratio)
                 if not changed and self._machine.elapsed_s - spoke_s < _PROGRESS_GAP_S:
                     continue
-            position = self._services.dispatcher.position(ticket.request_id)
             spoke_s = self._machine.elapsed_s
-            yield self._progress(phase, ratio=ratio, position=position)
+            yield self._progress(phase, ratio=ratio, queued=queued)
 
-    def _await_text(self, ticket: Ticket) -> Generator[Event, None, Done | None]:
+    def _await_text(self) -> Generator[Event, None, Done | None]:
         """Text until the answer ends; returns how it ended, or None when another takes over."""
         self._read_ratio = None
         while True:
-            message = ticket.get(self._services.heartbeat_s)
+            message = self._listener.hear()
             if isinstance(message, Delta):
                 self._account.text(message.text, message.num_tokens)
-                yield DeltaEvent(
-                    request_id=self._query.request_id,
-                    text=message.text,
-                    num_tokens=message.num_tokens,
-                )
+                yield self._delta(message.text, message.num_tokens)
             elif isinstance(message, FellBack):
                 yield from self._take_over(message)
                 return None
             elif isinstance(message, Done):
-                self._over = True
                 return message
             elif isinstance(message, Ended):
-                self._over = True
                 raise message.error
             else:
                 yield from self._before_text(message)
@@ -241,15 +228,19 @@ class Walk:
         yield RouteEvent(request_id=self._query.request_id, route=route, model=self._model)
         yield self._enter(RequestState.LOADING_AGENT)
 
+    def _delta(self, text: str, num_tokens: int) -> DeltaEvent:
+        return DeltaEvent(request_id=self._query.request_id, text=text, num_tokens=num_tokens)
+
     def _progress(
-        self, phase: str, *, ratio: float | None = None, position: int | None = None
+        self, phase: str, *, ratio: float | None = None, queued: Queued | None = None
     ) -> ProgressEvent:
         return ProgressEvent(
             request_id=self._query.request_id,
             phase=phase,
             elapsed_s=self._machine.elapsed_s,
             ratio=ratio,
-            position=position,
+            position=queued.position if queued else None,
+            wait_s=queued.wait_s if queued else None,
         )
 
     def _enter(self, state: RequestState) -> StateEvent:
@@ -283,6 +274,8 @@ class Walk:
                 timings=self._account.timings(),
                 usage=self._account.usage,
                 states=self._machine.path,
+                cached=self._account.is_cached,
+                cached_age_s=self._account.cached_age_s,
                 fallback_from=self._fallback_from,
             ),
         )
@@ -305,7 +298,13 @@ class Walk:
         """Count the request and write its one line."""
         timings, usage = self._account.timings(), self._account.usage
         agent = self._agent or "none"
-        self._services.metrics.ended(agent=agent, outcome=outcome, timings=timings, usage=usage)
+        self._services.metrics.ended(
+            agent=agent,
+            outcome=outcome,
+            timings=timings,
+            usage=usage,
+            cached=self._account.is_cached,
+        )
         rounded = {
             name: round(value, 4) if isinstance(value, float) else value
             for name, value in timings.as_dict().items()
@@ -318,6 +317,7 @@ class Walk:
             model=self._model,
             runtime=self._account.runtime,
             fallback_from=self._fallback_from,
+            cached=self._account.is_cached,
             states=list(self._machine.path),
             text_chars=len(self._query.text) if isinstance(self._query.text, str) else None,
             answer_chars=len(self._account.answer_text),

@@ -8,22 +8,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from orion.errors import InvalidQueryError, TooLargeError, UnknownAgentError
+from orion.guardrails.duration import parse_keep_alive
 from orion.types import AUTO, Message, Query, Role, SamplingOverrides, ValidQuery
 
 _STOP_STRINGS_MAX = 8
 _STOP_CHARS_MAX = 64
 _NAME_CHARS_MAX = 128
+_CLIENT_CHARS_MAX = 160
 _SEED_MAX = 2**32 - 1
+_DEADLINE_MAX_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Sizes above which a request is refused."""
+    """Sizes above which a request is refused, and whether callers may set `keep_alive`."""
 
     message_chars: int
     total_chars: int
     messages: int
     max_tokens: int
+    keep_alive: bool = True
 
 
 def validate(query: Query, *, names: Collection[str], limits: Limits) -> ValidQuery:
@@ -51,6 +55,7 @@ def validate(query: Query, *, names: Collection[str], limits: Limits) -> ValidQu
         raise TooLargeError(
             field="messages", size=total, limit=limits.total_chars, unit="characters"
         )
+    session = _name("session", query.session)
     return ValidQuery(
         request_id=_name("request_id", query.request_id) or "",
         text=text,
@@ -58,9 +63,17 @@ def validate(query: Query, *, names: Collection[str], limits: Limits) -> ValidQu
         history=history,
         system_prompt=system_prompt or None,
         overrides=_overrides(query, limits),
-        session=_name("session", query.session),
+        session=session,
         trim_history=_flag("trim_history", query.trim_history),
+        keep_alive_s=_keep_alive(query.keep_alive, limits),
+        deadline_s=_number("deadline_s", query.deadline_s, 0, _DEADLINE_MAX_S, above=True),
+        client=_client(query.client, session),
     )
+
+
+def client_of_session(session: str) -> str:
+    """Who asks, where a session is all that is known of them."""
+    return f"session:{session}"
 
 
 def _text(field: str, value: Any, limit: int) -> str:
@@ -175,6 +188,19 @@ def _number(
 
 def _is_finite(value: float) -> bool:
     return isinstance(value, int) or math.isfinite(value)  # no float holds 10**400
+
+
+def _client(value: Any, session: str | None) -> str:
+    if value:
+        return _text("client", value, _CLIENT_CHARS_MAX)
+    return client_of_session(session) if session else ""
+
+
+def _keep_alive(value: Any, limits: Limits) -> float | None:
+    if value is not None and not limits.keep_alive:
+        reason = "is the operator's here (ORION_MEMORY__CALLER_KEEP_ALIVE is off); leave it out"
+        raise InvalidQueryError(field="keep_alive", reason=reason)
+    return parse_keep_alive(value)
 
 
 def _stop(value: Any) -> tuple[str, ...] | None:

@@ -7,6 +7,8 @@ from pathlib import Path, PurePosixPath
 
 _UNLIMITED_BYTES = 1 << 60
 """cgroup v1 writes "no limit" as a number near 2⁶³."""
+_FILE_ROWS = ("inactive_file", "active_file", "file_mapped")
+_MAPPED_V1 = "total_mapped_file"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,30 +20,99 @@ class CgroupLimits:
     memory_used_bytes: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryGroup:
+    """One control group with a say in memory; its files are read at each call."""
+
+    folder: Path
+    limit_name: str
+    used_name: str
+    stat_prefix: str
+
+    def limit_bytes(self) -> int | None:
+        """The most this group may hold; None: no limit."""
+        limit_bytes = _number(self.folder / self.limit_name)
+        return None if limit_bytes is None or limit_bytes >= _UNLIMITED_BYTES else limit_bytes
+
+    def used_bytes(self) -> int | None:
+        """What it holds, without the files that would make room: those no process has mapped."""
+        used_bytes = _number(self.folder / self.used_name)
+        if used_bytes is None:
+            return None
+        held = self._stat()
+        inactive = held.get("inactive_file", 0)
+        files = inactive + held.get("active_file", 0)
+        unmapped = files - held["file_mapped"] if "file_mapped" in held else inactive
+        return max(0, used_bytes - max(inactive, unmapped))
+
+    def room_bytes(self) -> int | None:
+        """What may still be taken; None: no limit."""
+        limit_bytes = self.limit_bytes()
+        return None if limit_bytes is None else limit_bytes - (self.used_bytes() or 0)
+
+    def _stat(self) -> dict[str, int]:
+        names = {f"{self.stat_prefix}{name}": name for name in _FILE_ROWS}
+        found = {}
+        for line in _text(self.folder / "memory.stat").splitlines():
+            name, _, value = line.partition(" ")
+            # In v1 this row has another name than those beside it.
+            name = f"{self.stat_prefix}file_mapped" if name == _MAPPED_V1 else name
+            if name in names and value.isdigit():
+                found[names[name]] = int(value)
+        return found
+
+
+def find_memory_groups(root: Path = Path("/")) -> tuple[MemoryGroup, ...]:
+    """The groups of this process and those above that say how much memory they hold."""
+    mount = root / "sys/fs/cgroup"
+    found = []
+    for controllers, group in _groups(root):
+        if controllers == "":
+            base = _base_v2(mount)
+            names = ("memory.max", "memory.current", "")
+        elif "memory" in controllers.split(","):
+            base = mount / "memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
+        else:
+            continue
+        limit_name, used_name, prefix = names
+        found += [
+            MemoryGroup(
+                folder=folder, limit_name=limit_name, used_name=used_name, stat_prefix=prefix
+            )
+            for folder in _upwards(base, group)
+            if any((folder / name).exists() for name in (limit_name, used_name))
+        ]
+    return tuple(found)
+
+
 def read_cgroup_limits(root: Path = Path("/")) -> CgroupLimits:
     """The tightest limits of this process's group and of every group above it.
 
     `root` is where `proc` and `sys` hang. Unreadable files read as "no limit".
     """
     quotas: list[float] = []
-    memories: list[tuple[int, int | None]] = []
     mount = root / "sys/fs/cgroup"
     for controllers, group in _groups(root):
         if controllers == "":
-            base = mount if (mount / "cgroup.controllers").exists() else mount / "unified"
-            for folder in _upwards(base, group):
+            for folder in _upwards(_base_v2(mount), group):
                 quotas += _quota_v2(folder)
-                memories += _memory_v2(folder)
         if "cpu" in controllers.split(","):
             for folder in _upwards(mount / controllers, group):
                 quotas += _quota_v1(folder)
-        if "memory" in controllers.split(","):
-            for folder in _upwards(mount / "memory", group):
-                memories += _memory_v1(folder)
+    memories = [
+        (limit_bytes, group.used_bytes())
+        for group in find_memory_groups(root)
+        if (limit_bytes := group.limit_bytes()) is not None
+    ]
     limit_bytes, used_bytes = min(memories, key=_room, default=(None, None))
     return CgroupLimits(
         cores=min(quotas, default=None), memory_bytes=limit_bytes, memory_used_bytes=used_bytes
     )
+
+
+def _base_v2(mount: Path) -> Path:
+    return mount if (mount / "cgroup.controllers").exists() else mount / "unified"
 
 
 def _room(entry: tuple[int, int | None]) -> int:
@@ -78,32 +149,6 @@ def _quota_v1(folder: Path) -> list[float]:
     quota = _number(folder / "cpu.cfs_quota_us")
     period = _number(folder / "cpu.cfs_period_us")
     return [quota / period] if quota and period else []
-
-
-def _memory_v2(folder: Path) -> list[tuple[int, int | None]]:
-    limit_bytes = _number(folder / "memory.max")
-    if limit_bytes is None:
-        return []
-    used_bytes = _number(folder / "memory.current")
-    return [(limit_bytes, _minus_files(used_bytes, folder, "inactive_file"))]
-
-
-def _memory_v1(folder: Path) -> list[tuple[int, int | None]]:
-    limit_bytes = _number(folder / "memory.limit_in_bytes")
-    if limit_bytes is None or limit_bytes >= _UNLIMITED_BYTES:
-        return []
-    used_bytes = _number(folder / "memory.usage_in_bytes")
-    return [(limit_bytes, _minus_files(used_bytes, folder, "total_inactive_file"))]
-
-
-def _minus_files(used_bytes: int | None, folder: Path, key: str) -> int | None:
-    if used_bytes is None:
-        return None
-    for line in _text(folder / "memory.stat").splitlines():
-        name, _, value = line.partition(" ")
-        if name == key and value.isdigit():
-            return max(0, used_bytes - int(value))
-    return used_bytes
 
 
 def _number(file: Path) -> int | None:

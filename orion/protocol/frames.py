@@ -11,7 +11,8 @@ class Load:
     """Parent → worker: hold this model. Once in a worker's life.
 
     `variant` is the registry entry as plain values; `home` is where derived files
-    (imported checkpoints, the hash memo) live. `fault` names a `FaultKind` to act out.
+    (imported checkpoints, the hash memo) live. `kv_bytes` may be spent on attention states of
+    conversations that pause. `fault` names a `FaultKind` to act out.
     """
 
     model: str
@@ -20,6 +21,7 @@ class Load:
     slots: int
     context_tokens: int
     threads: int
+    kv_bytes: int = 0
     options: dict[str, Any] = field(default_factory=dict)
     fault: str = ""
 
@@ -29,14 +31,18 @@ class Generate:
     """Parent → worker: answer this conversation.
 
     `messages` are `[role, content]` pairs with roles of `orion.types.Role`;
-    `sampling` are the fields of `orion.types.Sampling`. At `deadline_s`, a stamp of the
-    machine's monotonic clock, the worker ends the answer by itself.
+    `sampling` are the fields of `orion.types.Sampling`. Attention states are reused only within
+    a `session`, an opaque key; "" shares with nobody. The first `shared_messages` hold nobody's
+    words (an agent's own prompt): states of those serve every session. At `deadline_s`, a stamp
+    of the machine's monotonic clock, the worker ends the answer by itself.
     """
 
     request_id: str
     messages: list[list[str]]
     sampling: dict[str, Any]
     trim_history: bool = False
+    session: str = ""
+    shared_messages: int = 0
     interval_s: float = 0.03
     deadline_s: float | None = None
     fault: str = ""

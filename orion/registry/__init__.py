@@ -1,7 +1,10 @@
 """The registry: which agents and models there are, and where their files lie."""
 
+from orion.registry.current import RegistryRef
+from orion.registry.difference import Difference, difference
 from orion.registry.entries import (
     Agent,
+    Architecture,
     FileEntry,
     HubSource,
     ImportSource,
@@ -25,6 +28,8 @@ __all__ = [
     "AGENT_IDS",
     "CONVERSATION_AGENT",
     "Agent",
+    "Architecture",
+    "Difference",
     "FileEntry",
     "FileFormat",
     "HashMemo",
@@ -34,8 +39,10 @@ __all__ = [
     "Precision",
     "Registry",
     "RegistryDocument",
+    "RegistryRef",
     "Variant",
     "WheelSource",
+    "difference",
     "imported_dir",
     "load_registry",
     "locate",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from types import MappingProxyType
@@ -31,12 +32,17 @@ MAX_REGISTRY_BYTES = 4 * 1024 * 1024
 
 
 class Registry:
-    """The agents and models this installation knows. Immutable."""
+    """The agents and models this installation knows. Immutable.
 
-    def __init__(self, document: RegistryDocument) -> None:
+    `sha256` is that of the file it was read from, "" where there was none.
+    """
+
+    def __init__(self, document: RegistryDocument, *, sha256: str = "") -> None:
         self.document = document
+        self.sha256 = sha256
         self.models: Mapping[str, Model] = MappingProxyType(document.all_models)
         self.agents: Mapping[str, Agent] = MappingProxyType(dict(document.agents))
+        self._digests: dict[str, str] = {}
 
     def agent(self, agent_id: str) -> Agent:
         """The agent of that id.
@@ -59,6 +65,35 @@ class Registry:
             return self.models[model_id]
         except KeyError:
             raise UnknownAgentError(name=model_id[:80], known=", ".join(self.models)) from None
+
+    @property
+    def used_models(self) -> frozenset[str]:
+        """The models that agents use."""
+        return frozenset(agent.model for agent in self.agents.values())
+
+    def model_of(self, name: str) -> str:
+        """The id of the model behind an agent, or of the model of that name.
+
+        Raises:
+            UnknownAgentError: There is neither.
+        """
+        if name in self.models:
+            return name
+        if name in self.agents:
+            return self.agents[name].model
+        known = ", ".join([*self.agents, *self.models])
+        raise UnknownAgentError(name=name[:80], known=known)
+
+    def digest(self, model_id: str) -> str:
+        """The sha256 of a model's entry: equal where nothing about the model has changed.
+
+        Raises:
+            UnknownAgentError: There is no such model.
+        """
+        if model_id not in self._digests:  # a second thread finds the same
+            body = self.model(model_id).model_dump_json()
+            self._digests[model_id] = hashlib.sha256(body.encode()).hexdigest()
+        return self._digests[model_id]
 
     def variants(self) -> Iterator[tuple[str, Variant]]:
         """Every `(model id, variant)`."""
@@ -115,7 +150,8 @@ def parse_registry(text: str, *, name: str = "models.json") -> Registry:
             raise RegistryError(file=name, path="$.agents", reason=f"{agent_id} is missing")
     for path, reason in broken_references(document):
         raise RegistryError(file=name, path=path, reason=reason)
-    return Registry(document)
+    body = text.encode("utf-8", "surrogatepass")
+    return Registry(document, sha256=hashlib.sha256(body).hexdigest())
 
 
 def registry_schema() -> dict[str, Any]:

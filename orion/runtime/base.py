@@ -17,7 +17,8 @@ class LoadSpec:
     """What to load and how much room to give it.
 
     `variant` is the registry's variant as plain values. `slots` answers may run at
-    once, each with `context_tokens` of its own; `home` holds derived files.
+    once, each with `context_tokens` of its own; `home` holds derived files. `kv_bytes` may be
+    spent on attention states beyond those of the slots.
     """
 
     model: str
@@ -26,6 +27,7 @@ class LoadSpec:
     slots: int
     context_tokens: int
     threads: int
+    kv_bytes: int = 0
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -40,12 +42,18 @@ class LoadedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One conversation to answer."""
+    """One conversation to answer.
+
+    What was computed for it may be gone on from within its `session` only, "" never; but the
+    first `shared_messages` hold nobody's words, and their states serve everybody.
+    """
 
     request_id: str
     messages: tuple[Message, ...]
     sampling: Sampling
     trim_history: bool
+    session: str = ""
+    shared_messages: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

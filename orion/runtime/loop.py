@@ -128,6 +128,7 @@ class WorkerLoop:
             slots=frame.slots,
             context_tokens=frame.context_tokens,
             threads=frame.threads,
+            kv_bytes=frame.kv_bytes,
             options=frame.options,
         )
         try:
@@ -228,6 +229,8 @@ def _job(frame: Generate) -> Job:
         messages=tuple(Message(role=Role(role), content=text) for role, text in frame.messages),
         sampling=Sampling(**sampling),
         trim_history=frame.trim_history,
+        session=frame.session,
+        shared_messages=frame.shared_messages,
     )
 
 

@@ -43,10 +43,14 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """Token ids ready for prefill, and how many old messages were left out."""
+    """Token ids ready for prefill, and how many old messages were left out.
+
+    The first `shared_tokens` come from the template and from shared messages only.
+    """
 
     ids: list[int]
     trimmed_messages: int = 0
+    shared_tokens: int = 0
 
 
 class PromptBuilder:
@@ -64,12 +68,14 @@ class PromptBuilder:
         context_tokens: int,
         max_tokens: int,
         trim_history: bool = False,
+        shared_messages: int = 0,
     ) -> Prompt:
         """The ids of `messages`, followed by the start of the answer.
 
         The prompt leaves room for at least one token. With `trim_history` the oldest
         turns go, never the system message nor the last user message, until it leaves
-        `min(max_tokens, context_tokens // 4)` or there is nothing more to drop.
+        `min(max_tokens, context_tokens // 4)` or there is nothing more to drop. The first
+        `shared_messages` hold nobody's words.
 
         Raises:
             ContextTooLongError: It does not fit.
@@ -86,7 +92,8 @@ class PromptBuilder:
         if len(ids) + 1 > context_tokens:
             raise ContextTooLongError(prompt_tokens=len(ids), context_tokens=context_tokens)
         self._check(messages, ids)
-        return Prompt(ids=ids, trimmed_messages=dropped)
+        shared_tokens = self._shared_tokens(messages, shared_messages)
+        return Prompt(ids=ids, trimmed_messages=dropped, shared_tokens=shared_tokens)
 
     def _trim(self, messages: Sequence[Message], *, limit: int) -> list[Message]:
         head, turns = _turns(messages)
@@ -105,6 +112,19 @@ class PromptBuilder:
         for segment in self._template.segments(messages):
             ids += self._content(segment.text) if segment.is_content else self._control(segment)
         return ids
+
+    def _shared_tokens(self, messages: Sequence[Message], shared_messages: int) -> int:
+        """The ids before the first word of somebody; a template may put messages elsewhere."""
+        allowed = iter(messages[:shared_messages])
+        count = 0
+        for segment in self._template.segments(messages):
+            if not segment.is_content:
+                count += len(self._control(segment))
+            elif (message := next(allowed, None)) and message.content == segment.text:
+                count += len(self._content(segment.text))
+            else:
+                break
+        return count
 
     def _control(self, segment: Segment) -> tuple[int, ...]:
         found = self._encoded.get(segment)

@@ -17,21 +17,29 @@ class AdminEndpoints:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def load(self, name: str, token: str) -> dict[str, Any]:
+    def load(
+        self,
+        name: str,
+        token: str,
+        keep_alive: str | float | None = None,
+        pin: bool | None = None,
+    ) -> dict[str, Any]:
         """Bring a model into memory. Needs the admin token.
 
         Args:
             name: An agent id or a model id.
             token: The value of ORION_ADMIN_TOKEN on the server.
+            keep_alive: How long it then stays when idle: seconds, or "10m"; negative for ever.
+            pin: True: it leaves only when asked to. False: it is not pinned any more.
 
         Returns:
             What is resident now.
         """
         self._check(token)
-        return self._engine.load(checked_text("name", name))
+        return self._engine.load(checked_text("name", name), keep_alive=keep_alive, pin=pin)
 
     def unload(self, name: str, token: str) -> dict[str, Any]:
-        """Take a model out of memory. Needs the admin token.
+        """Take a model out of memory, a pinned one too. Needs the admin token.
 
         Args:
             name: An agent id or a model id.
@@ -42,6 +50,20 @@ class AdminEndpoints:
         """
         self._check(token)
         return self._engine.unload(checked_text("name", name))
+
+    def reload(self, token: str) -> dict[str, Any]:
+        """Read models.json again, while requests run. Needs the admin token.
+
+        An invalid file changes nothing, and the error says what is wrong with it.
+
+        Args:
+            token: The value of ORION_ADMIN_TOKEN on the server.
+
+        Returns:
+            "changed", "added", "removed" and "kept" (names), "registry_sha256", "seconds".
+        """
+        self._check(token)
+        return self._engine.reload()
 
     def reset_breakers(self, token: str, name: str | None = None) -> dict[str, Any]:
         """Close breakers and forget what they counted. Needs the admin token.

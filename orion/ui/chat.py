@@ -90,13 +90,16 @@ class Chat:
             trim_history=True,
         )
         try:
-            yield from self._tell(
+            for update in self._tell(
                 attended(events, self._readers.here()),
                 before,
                 asked["text"],
                 _locale(request),
                 chosen=agent != AUTO,
-            )
+            ):
+                if self._running.of(tab) != request_id:
+                    return  # a new chat has begun, and this one must not come back into it
+                yield update
         except SlowReaderError:
             return
         finally:
@@ -147,17 +150,16 @@ class Chat:
             self._engine.cancel(request_id)
 
     def leave(self, request: gr.Request) -> None:
-        """The tab is gone."""
-        tab = _tab(request)
-        if request_id := self._running.of(tab):
-            self._engine.cancel(request_id)
-            self._running.ended(tab, request_id)
+        """The tab is gone, and with it what is kept for its session."""
+        self._end(_tab(request))
+        self._engine.purge_session(_tab(request))
 
     def clear(self, request: gr.Request) -> Update:
-        """An empty conversation: chat, stored conversation, chain, send and stop buttons."""
-        self.leave(request)
+        """An empty conversation: chat, stored one, chain, question, send and stop buttons."""
+        self._end(_tab(request))
         chain = _chain(Live(), _locale(request))
-        return [], Conversation().stored(), chain, gr.update(visible=True), gr.update(visible=False)
+        buttons = gr.update(visible=True), gr.update(visible=False)
+        return [], Conversation().stored(), chain, None, *buttons
 
     def arrive(self, stored: object, request: gr.Request) -> Update:
         """What a page shows when it opens: chat with examples, agent picker, chain, status."""
@@ -172,6 +174,11 @@ class Chat:
             _chain(Live(), locale),
             self.status(request),
         )
+
+    def _end(self, tab: str) -> None:
+        if request_id := self._running.of(tab):
+            self._running.ended(tab, request_id)
+            self._engine.cancel(request_id)
 
     def status(self, request: gr.Request) -> str:
         """The line at the top."""

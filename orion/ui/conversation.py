@@ -70,6 +70,7 @@ class AnswerFacts(_Stored):
     usage: UsageFacts
     states: tuple[Word, ...] = Field((), max_length=50)
     cached: bool = False
+    cached_age_s: Seconds | None = None
     fallback_from: Word | None = None
     chosen: bool = False
 

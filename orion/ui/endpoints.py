@@ -9,6 +9,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from gradio.context import LocalContext
 
 from orion.clock import MonotonicClock
 from orion.errors import OrionError
@@ -36,6 +37,7 @@ def publish(engine: Engine, readers: Readers) -> None:
         (made.health, record, False),
         (admin.load, record, True),
         (admin.unload, record, True),
+        (admin.reload, record, False),
         (admin.reset_breakers, record, False),
         (admin.force_open, record, False),
         (admin.inject_fault, record, False),
@@ -197,8 +199,20 @@ class Endpoints:
             "session",
         )  # fmt: skip
         given = dict(zip(names, options, strict=True))
-        events = self._engine.stream(message, **given, request_id=new_request_id())
+        # A session speaks for itself; without one, whoever is connected asks.
+        client = "" if given["session"] else _caller()
+        events = self._engine.stream(message, **given, client=client, request_id=new_request_id())
         return attended(events, self._readers.here())
+
+
+def _caller() -> str:
+    """Who made the call that runs in this thread: its Gradio session, or its address."""
+    request = LocalContext.request.get(None)
+    session_hash = getattr(request, "session_hash", None)
+    if session_hash:
+        return f"gradio:{session_hash}"
+    peer = getattr(request, "client", None)
+    return f"address:{peer.host}" if peer else ""
 
 
 def _published(fn: Callable[..., Any], returns: Any) -> Callable[..., Any]:

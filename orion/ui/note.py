@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from orion.types import RequestState
-from orion.ui.texts import CATALOGUES, say, state_name
+from orion.ui.texts import CATALOGUES, say, span, state_name
 from orion.units import format_seconds
 
 if TYPE_CHECKING:
@@ -39,8 +39,16 @@ def headline(facts: AnswerFacts, locale: str) -> str:
     if facts.finish_reason != "stop":
         parts.append(say(f"note.{facts.finish_reason}", locale))
     if facts.cached:
-        parts.append(say("note.cached", locale))
+        parts.append(_cached(facts.cached_age_s, locale))
     return " · ".join(parts)
+
+
+def _cached(age_s: float | None, locale: str) -> str:
+    if age_s is None:
+        return say("note.cached", locale)
+    if age_s == 0:  # made at that moment, for somebody who had asked the same
+        return say("note.cached.joined", locale)
+    return say("note.cached.age", locale, age=span(age_s))
 
 
 def _who(facts: AnswerFacts, locale: str) -> str:
@@ -107,9 +115,12 @@ def plain(text: str) -> str:
 
 
 def phase_text(progress: ProgressEvent, locale: str) -> str:
-    """What a wait is for, with its place in the queue or how far it is."""
+    """What a wait is for, with its place in the queue and how long that takes, or how far it is."""
     if progress.phase == "queue" and progress.position:
-        return say("phase.queue.position", locale, position=progress.position)
+        if progress.wait_s is None:
+            return say("phase.queue.position", locale, position=progress.position)
+        wait = span(progress.wait_s)
+        return say("phase.queue.estimate", locale, position=progress.position, wait=wait)
     words = CATALOGUES[locale].get(f"phase.{progress.phase}", progress.phase)
     return words if progress.ratio is None else f"{words} · {progress.ratio:.0%}"
 
@@ -153,7 +164,10 @@ def _wait_html(progress: ProgressEvent, locale: str) -> str:
         if progress.ratio is None
         else f'<progress max="1" value="{progress.ratio:.3f}"></progress>'
     )
-    return f'<span class="wait">{words}, {progress.elapsed_s:.0f} s{bar}</span>'
+    seconds = f"{progress.elapsed_s:.0f}"
+    estimated = progress.phase == "queue" and progress.position and progress.wait_s is not None
+    gone = say("phase.so_far", locale, seconds=seconds) if estimated else f"{seconds} s"
+    return f'<span class="wait">{words}, {gone}{bar}</span>'
 
 
 def status_html(health: Mapping[str, Any], stats: Mapping[str, Any], locale: str) -> str:

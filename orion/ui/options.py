@@ -25,11 +25,19 @@ POLICY = (
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; "
     "connect-src 'self'; object-src 'none'; frame-src 'none'"
 )
-HEAD = f"""
+_HEAD = f"""
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="color-scheme" content="light dark">
 <script>document.documentElement.lang = (navigator.language || "en").split("-")[0];</script>
 """
+
+
+def head(settings: Settings) -> str:
+    """What stands in the page's head; without drafts nothing listens to what is typed."""
+    if not (settings.prediction.enabled and settings.prediction.drafts):
+        return _HEAD
+    script = Path(__file__).with_name("draft.js").read_text(encoding="utf-8")
+    return f"{_HEAD}<script>\n{script}</script>\n"
 
 
 @cache
@@ -68,7 +76,7 @@ def launch_options(engine: Engine, routes: Sequence[Any]) -> dict[str, Any]:
         "app_kwargs": {"routes": list(routes), "docs_url": None, "redoc_url": None},
         "theme": theme(),
         "css": Path(__file__).with_name("page.css").read_text(encoding="utf-8"),
-        "head": HEAD,
+        "head": head(engine.settings),
         "i18n": translations(),
         "footer_links": ["api"],
         "max_threads": places(engine.settings) + SPARE_THREADS,

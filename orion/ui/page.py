@@ -14,6 +14,7 @@ from orion.types import AUTO
 from orion.ui import view
 from orion.ui.chat import Chat
 from orion.ui.conversation import STORAGE_KEY, STORAGE_SECRET, Conversation
+from orion.ui.drafts import Drafts
 from orion.ui.endpoints import publish
 from orion.ui.markdown import MATH_DELIMITERS
 from orion.ui.note import chain_html
@@ -90,6 +91,8 @@ class Parts:
     chat: Any
     chain: Any
     box: Any
+    hint: Any
+    draft: Any
     send: Any
     stop: Any
     fresh: Any
@@ -112,7 +115,7 @@ def build_page(engine: Engine) -> Page:
         parts = _layout(engine)
         # First: of two events with one name, the first keeps it.
         publish(engine, readers)
-        _wire(page, parts, Chat(engine, readers))
+        _wire(page, parts, Chat(engine, readers), Drafts(engine))
     return page
 
 
@@ -170,6 +173,8 @@ def _layout(engine: Engine) -> Parts:
             elem_id="stop",
             visible=False,
         )
+    hint = gr.HTML("", elem_id="hint", padding=False)
+    draft = gr.Textbox("", elem_id="draft", show_label=False, visible="hidden")
     with gr.Row(elem_id="steer", equal_height=True):
         agent = gr.Dropdown(
             view.agent_choices(engine.registry, DEFAULT_LOCALE),
@@ -188,6 +193,8 @@ def _layout(engine: Engine) -> Parts:
         chat=chat,
         chain=chain,
         box=box,
+        hint=hint,
+        draft=draft,
         send=send,
         stop=stop,
         fresh=fresh,
@@ -232,7 +239,7 @@ def _settings(words: gr.I18n) -> tuple[Any, ...]:
             )
 
 
-def _wire(page: gr.Blocks, parts: Parts, chat: Chat) -> None:
+def _wire(page: gr.Blocks, parts: Parts, chat: Chat, drafts: Drafts) -> None:
     asked, settled = gr.State(None), gr.State(None)
     buttons = [parts.send, parts.stop]
     began = [parts.box, asked, *buttons]
@@ -252,10 +259,13 @@ def _wire(page: gr.Blocks, parts: Parts, chat: Chat) -> None:
         [parts.fresh.click, parts.chat.clear],
         chat.clear,
         None,
-        [parts.chat, parts.stored, parts.chain, *buttons],
+        [parts.chat, parts.stored, parts.chain, asked, *buttons],
         cancels=streams,
         **aside,
     )
+    # At most one at a time, and the latest of those that came meanwhile; see draft.js.
+    typed = [parts.draft, parts.agent, asked]
+    parts.draft.change(drafts.hint, typed, parts.hint, trigger_mode="always_last", **aside)
     opening = [parts.chat, parts.agent, parts.chain, parts.status]
     page.load(chat.arrive, parts.stored, opening, **aside)
     parts.timer.tick(chat.status, None, parts.status, **aside)

@@ -45,6 +45,8 @@ ENGLISH = {
     "state.cancelled": "stopped",
     "phase.queue": "waiting for a free place",
     "phase.queue.position": "waiting, place {position}",
+    "phase.queue.estimate": "waiting, place {position}, about {wait}",
+    "phase.so_far": "{seconds} s so far",
     "phase.initializing": "starting the worker",
     "phase.importing": "preparing the model on this machine, once",
     "phase.verifying": "verifying the model's files",
@@ -53,6 +55,7 @@ ENGLISH = {
     "phase.prefill": "reading the conversation",
     "chain.label": "State of the request",
     "note.tokens": "{count} tokens",
+    "note.tokens.one": "{count} token",
     "note.rate": "{rate} tokens/s",
     "note.ttft": "first text {seconds} ({start})",
     "note.start.cold": "cold",
@@ -60,6 +63,8 @@ ENGLISH = {
     "note.length": "cut at the token limit",
     "note.cancelled": "stopped",
     "note.cached": "from the cache",
+    "note.cached.age": "from the cache, {age} old",
+    "note.cached.joined": "together with the same question",
     "note.fallback": "{agent}, in place of {first}",
     "note.why": "Why this agent:",
     "note.first": "First choice {agent}:",
@@ -78,6 +83,8 @@ ENGLISH = {
     "note.prompt": "{count} read, {cached} of them from memory",
     "note.completion": "{count} written",
     "note.path": "Path",
+    "hint.route": "→ {agent}, {percent} %",
+    "hint.warming": "warming its model",
     "error.title": "Error",
     "error.partial": "The text above is only a part: what had arrived before.",
     "error.retry": "You can send the message again.",
@@ -127,6 +134,8 @@ FRENCH = {
     "state.cancelled": "arrêté",
     "phase.queue": "en attente d'une place libre",
     "phase.queue.position": "en attente, place {position}",
+    "phase.queue.estimate": "en attente, place {position}, environ {wait}",
+    "phase.so_far": "déjà {seconds} s",
     "phase.initializing": "démarrage du processus",
     "phase.importing": "préparation du modèle sur cette machine, une seule fois",
     "phase.verifying": "vérification des fichiers du modèle",
@@ -135,6 +144,7 @@ FRENCH = {
     "phase.prefill": "lecture de la conversation",
     "chain.label": "État de la requête",
     "note.tokens": "{count} jetons",
+    "note.tokens.one": "{count} jeton",
     "note.rate": "{rate} jetons/s",
     "note.ttft": "premier texte {seconds} ({start})",
     "note.start.cold": "à froid",
@@ -142,6 +152,8 @@ FRENCH = {
     "note.length": "coupé à la limite de jetons",
     "note.cancelled": "arrêté",
     "note.cached": "depuis le cache",
+    "note.cached.age": "depuis le cache, réponse d'il y a {age}",
+    "note.cached.joined": "avec la même question déjà posée",
     "note.fallback": "{agent}, à la place de {first}",
     "note.why": "Pourquoi cet agent :",
     "note.first": "Premier choix {agent} :",
@@ -160,6 +172,8 @@ FRENCH = {
     "note.prompt": "{count} lus, dont {cached} gardés en mémoire",
     "note.completion": "{count} écrits",
     "note.path": "Parcours",
+    "hint.route": "→ {agent}, {percent} %",
+    "hint.warming": "préparation de son modèle",
     "error.title": "Erreur",
     "error.partial": "Le texte ci-dessus n'est qu'une partie : ce qui était déjà arrivé.",
     "error.retry": "Vous pouvez renvoyer le message.",
@@ -192,6 +206,18 @@ FRENCH_ERRORS = {
     "overloaded": (
         "Trop de requêtes attendent ({queue_max}). Réessayez dans {retry_after_s:.0f} s."
     ),
+    "backlog": (
+        "Les requêtes en attente contiennent trop de texte ({queue_tokens} jetons). "
+        "Réessayez dans {retry_after_s:.0f} s."
+    ),
+    "too_late": (
+        "La réponse commencerait dans {wait_s:.0f} s environ, pour {limit_s:.0f} s en tout. "
+        "Réessayez dans {retry_after_s:.0f} s."
+    ),
+    "too_many_requests": (
+        "Vous occupez votre part des places de ce serveur ({held}). "
+        "Réessayez dans {retry_after_s:.0f} s."
+    ),
     "shutting_down": "Le serveur s'arrête. Réessayez dans un instant.",
     "cancelled": "La requête a été annulée.",
     "deadline": "La réponse a pris plus de {limit_s} s (pendant : {phase}).",
@@ -204,6 +230,11 @@ FRENCH_ERRORS = {
         "Ce serveur ne provoque pas de pannes ; démarrez-le avec ORION_FAULTS=1 pour le permettre."
     ),
     "not_servable": "{agent} ne peut pas être servi ici : {reason}.",
+    "model_too_large": (
+        "{agent} ne tient pas sur cette machine : il lui faut {need_gb:.1f} Go de mémoire et il y "
+        "en a {have_gb:.1f} Go pour les modèles."
+    ),
+    "no_room": "Il n'y a pas de place pour {agent} maintenant : {reason}.",
     "agent_unavailable": "{agent} ne peut pas répondre maintenant : {reason}.",
     "agent_paused": "{agent} a été mis en pause par l'exploitant.",
     "circuit_open": (
@@ -244,9 +275,23 @@ def locale_of(accept_language: str | None) -> str:
 
 
 def say(key: str, locale: str, **facts: object) -> str:
-    """The words of `key`, with its facts put in. An unknown locale reads as English."""
-    text = CATALOGUES.get(locale, ENGLISH)[key]
-    return text.format(**facts) if facts else text
+    """The words of `key`, with its facts put in. An unknown locale reads as English.
+
+    With a `count` of one (in French, of less than two) the words of `key.one` where there are.
+    """
+    texts = CATALOGUES.get(locale, ENGLISH)
+    count = facts.get("count")
+    if isinstance(count, int) and (count == 1 or (count == 0 and locale == "fr")):
+        key = f"{key}.one" if f"{key}.one" in texts else key
+    return texts[key].format(**facts) if facts else texts[key]
+
+
+def span(seconds: float) -> str:
+    """A time as people say it, rounded to what matters: `12 s`, `2 min`, `3 h`."""
+    for unit_s, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 0.95 * unit_s:
+            return f"{max(1, round(seconds / unit_s))} {unit}"
+    return f"{max(1, round(seconds))} s"
 
 
 def state_name(state: str, locale: str) -> str:

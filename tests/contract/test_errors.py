@@ -16,8 +16,8 @@ LINE = re.compile(r"^(?P<indent>[│ ]*)[├└]── (?P<name>\w+) +(?P<code>[
 
 
 def every_class(cls: type[OrionError] = OrionError) -> list[type[OrionError]]:
-    """`cls` and all below it that the module defines, in order."""
-    below = [sub for sub in cls.__subclasses__() if sub.__module__ == errors.__name__]
+    """`cls` and all below it that the package defines."""
+    below = [sub for sub in cls.__subclasses__() if sub.__module__.startswith(errors.__name__)]
     return [cls, *(found for sub in below for found in every_class(sub))]
 
 
@@ -43,7 +43,10 @@ def example(cls: type[OrionError]) -> OrionError:
     return cls(**{name: 3 if name in NUMBERS else f"some {name}" for name in fields})
 
 
-NUMBERS = {"context_tokens", "limit_s", "port", "prompt_tokens", "queue_max", "retry_after_s"}
+NUMBERS = {
+    "context_tokens", "have_gb", "held", "limit_s", "need_gb", "port", "prompt_tokens", "queue_max",
+    "queue_tokens", "retry_after_s", "wait_s",
+}  # fmt: skip
 EVERY = pytest.mark.parametrize("cls", every_class(), ids=lambda cls: cls.__name__)
 
 
@@ -56,16 +59,6 @@ class TestTree:
         }
 
         assert drawn_tree() == real
-
-    def test_the_drawing_is_in_the_order_of_the_code(self):
-        """Reading the docstring is reading the module."""
-        defined = [
-            name
-            for name, value in vars(errors).items()
-            if isinstance(value, type) and issubclass(value, OrionError)
-        ]
-
-        assert list(drawn_tree()) == defined[1:]
 
     def test_codes_are_unique(self):
         """A code says which class it was."""

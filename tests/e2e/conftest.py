@@ -11,7 +11,7 @@ import pytest
 from gradio_client import Client
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from orion.api import routes
+from orion.api import HttpApi
 from orion.build import build_engine
 from orion.engine import Engine
 from orion.ui import build_page, launch_options, queue_options
@@ -62,7 +62,9 @@ def serve() -> Iterator[Serve]:
     def start(engine: Any) -> str:
         page = build_page(engine)
         page.queue(**queue_options(engine))
-        options = launch_options(engine, routes(engine))
+        api = HttpApi(engine)
+        options = launch_options(engine, api.routes())
+        options["app_kwargs"]["middleware"] = api.middleware()
         _, url, _ = page.launch(**options, server_name="127.0.0.1")
         pages.append(page)
         return str(url).rstrip("/")

@@ -280,7 +280,7 @@ class TestLooking:
 
         assert set(named) == {
             "/chat", "/chat_events", "/route", "/agents", "/status", "/health", "/cancel", "/load",
-            "/unload", "/reset_breakers", "/force_open", "/inject_fault", "/faults",
+            "/unload", "/reload", "/reset_breakers", "/force_open", "/inject_fault", "/faults",
             "/clear_faults",
         }  # fmt: skip
         for name, endpoint in named.items():
@@ -299,11 +299,22 @@ class TestLooking:
 class TestAdmin:
     def test_loads_and_unloads_with_the_token(self, api: Client) -> None:
         """By agent or by model."""
-        loaded = api.predict("code-agent", ADMIN_TOKEN, api_name="/load")
+        loaded = api.predict("code-agent", ADMIN_TOKEN, "10m", True, api_name="/load")
+        (row,) = api.predict(api_name="/status")["models"]
         gone = api.predict(loaded["model"], ADMIN_TOKEN, api_name="/unload")
 
         assert loaded["resident"] is True
+        assert (row["keep_alive_s"], row["pinned"]) == (600, True)
         assert gone["unloaded"] is True
+        assert refusal(api, "/load", "code-agent", ADMIN_TOKEN, "soon").endswith("[invalid_query]")
+
+    def test_the_registry_is_read_again_with_the_token(self, api: Client) -> None:
+        """The same file changes nothing."""
+        told = api.predict(ADMIN_TOKEN, api_name="/reload")
+
+        assert told["changed"] == told["added"] == told["removed"] == []
+        assert told["registry_sha256"] == api.predict(api_name="/status")["registry"]["sha256"]
+        assert refusal(api, "/reload", "wrong").endswith("[unauthorized]")
 
     @pytest.mark.parametrize("token", ["", "wrong", None, 5, f"{ADMIN_TOKEN[:-1]}ñ"])
     def test_refuses_without_it(self, api: Client, token: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 
-from orion.api import routes
+from orion.api import HttpApi
 
 
 @dataclass
@@ -92,7 +92,7 @@ class AsgiClient:
             if reads is not None:
                 await reads.wait()
             reply.parts.append(message["body"])
-            reply.complete = not message["more_body"]
+            reply.complete = not message.get("more_body", False)
             if on_part is not None:
                 on_part(message["body"])
 
@@ -102,7 +102,8 @@ class AsgiClient:
 
 def client_of(engine: Any) -> AsgiClient:
     """A client of the API over `engine`."""
-    return AsgiClient(Starlette(routes=routes(engine)))
+    api = HttpApi(engine)
+    return AsgiClient(Starlette(routes=api.routes(), middleware=api.middleware()))
 
 
 def _scope(method: str, path: str, headers: dict[str, str]) -> dict[str, Any]:

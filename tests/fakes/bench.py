@@ -17,7 +17,7 @@ from tests.fakes.runtime import FakeRuntime
 
 LIMIT_S = 10.0
 NEVER_S = 1000.0
-LOAD = Load(model="m", variant={}, home="/tmp", slots=2, context_tokens=100, threads=1)
+LOAD = Load(model="m", variant={}, home="/tmp", slots=2, context_tokens=100, threads=1, kv_bytes=9)
 
 
 def generate(text: str, request_id: str = "r1", **given: Any) -> Generate:

@@ -42,6 +42,7 @@ class Call:
 
     text: Any
     options: dict[str, Any]
+    hold: threading.Event | None = None
 
     @property
     def request_id(self) -> str:
@@ -62,16 +63,24 @@ class ScriptedEngine:
         self.asked: list[tuple[str, Any]] = []
         self.entered = threading.Semaphore(0)
         self.closed = threading.Event()
+        self.hold = threading.Event()
+        self.full: Callable[[str], OrionError | None] = lambda client: None
         self.ready: dict[str, Any] = {"status": "ready", "ready": True, "reasons": []}
 
     def stream(self, text: Any, **options: Any) -> Iterator[Event]:
-        call = Call(text, options)
+        call = Call(text, options, self.hold)
         self.calls.append(call)
         self.entered.release()
         try:
             yield from self.script(call)
         finally:
             self.closed.set()
+
+    def door(self, client: str = "") -> OrionError | None:
+        return self.full(client)
+
+    def retry_after_s(self) -> float:
+        return 2.5
 
     def cancel(self, request_id: str) -> bool:
         self.cancelled.append(request_id)
@@ -80,8 +89,12 @@ class ScriptedEngine:
     def health(self) -> dict[str, Any]:
         return self.ready
 
-    def load(self, name: str) -> dict[str, Any]:
-        return self._asked("load", name, {"resident": True})
+    def load(self, name: str, *, keep_alive: Any = None, pin: Any = None) -> dict[str, Any]:
+        given = {key: value for key, value in (("keep_alive", keep_alive), ("pin", pin)) if value}
+        return self._asked("load", {"name": name, **given} if given else name, {"resident": True})
+
+    def reload(self) -> dict[str, Any]:
+        return self._asked("reload", None, {"changed": [], "registry_sha256": "0" * 64})
 
     def unload(self, name: str) -> dict[str, Any]:
         return self._asked("unload", name, {"unloaded": True})
@@ -104,13 +117,30 @@ class ScriptedEngine:
     def clear_faults(self) -> int:
         return self._asked("clear_faults", None, 2)
 
+    def purge_session(self, session: str) -> None:
+        self._asked("purge_session", session, None)
+
+    def draft(
+        self, text: str, *, session: str | None = None, agent: str = "auto", history: Any = None
+    ) -> dict[str, Any]:
+        given = {"text": text, "session": session, "agent": agent, "history": history}
+        found = {"agent": "code-agent", "confidence": 0.874, "abstained": False}
+        state = {"model": MODEL, "resident": False, "warming": True}
+        return self._asked("draft", given, {**found, **state})
+
     def _asked(self, name: str, given: Any, answer: Any) -> Any:
         self.asked.append((name, given))
         return answer
 
 
 class ScriptedMetrics:
-    """One counter, written out."""
+    """One counter, written out, and the codes of those that were refused."""
+
+    def __init__(self) -> None:
+        self.codes: list[str] = []
+
+    def refused(self, code: str) -> None:
+        self.codes.append(code)
 
     def render(self) -> bytes:
         return b"# TYPE orion_requests_total counter\norion_requests_total 3.0\n"
@@ -224,6 +254,18 @@ def raising(error: Exception) -> Script:
         raise error
 
     return script
+
+
+def silent_before(script: Script) -> Script:
+    """`script`, once its engine's `hold` is set; until then not even in the queue."""
+
+    def held(call: Call) -> Iterator[Event]:
+        yield state(call, RequestState.LOADING_AGENT)
+        assert call.hold is not None
+        call.hold.wait(10.0)
+        yield from script(call)
+
+    return held
 
 
 class Endless:

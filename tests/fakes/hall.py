@@ -13,6 +13,7 @@ from orion.dispatcher import (
     DispatcherLimits,
     Ended,
     LoadPlan,
+    Queued,
     Ticket,
     WorkerState,
 )
@@ -52,6 +53,9 @@ class Hall:
     """A dispatcher, its workers and its clock."""
 
     def __init__(self, *, used_models: frozenset[str] = frozenset(), **given: Any) -> None:
+        self.free_bytes: int | None = None
+        self.total_bytes: int | None = given.pop("total_bytes", None)
+        self.observed: list[tuple[str, str, dict[str, Any]]] = []
         self.clock = ManualClock(1000.0)
         self.works = Works()
         self.log = ListLog()
@@ -75,6 +79,9 @@ class Hall:
             breaker_for=lambda kind, target: self.breakers.get(f"{kind}:{target}", self.rules),
             read_pulse=self.pulses.get,
             used_models=used_models,
+            free_bytes=lambda: self.free_bytes,
+            total_bytes=self.total_bytes,
+            observer=lambda event, model, facts: self.observed.append((event, model, facts)),
             log=self.log,
         )
         self.asked = 0
@@ -136,7 +143,16 @@ def ticket_of(name: str, model: str, generate: Generate | None = None, **more: A
 
 
 def heard(ticket: Ticket) -> list[Any]:
-    """Everything on the ticket now."""
+    """Everything on the ticket now, but where it stands in the queue."""
+    return [message for message in _taken(ticket) if not isinstance(message, Queued)]
+
+
+def stood(ticket: Ticket) -> list[tuple[int, float | None]]:
+    """The places it was told it has, and the waits."""
+    return [(said.position, said.wait_s) for said in _taken(ticket) if isinstance(said, Queued)]
+
+
+def _taken(ticket: Ticket) -> list[Any]:
     out = []
     while not ticket.messages.empty():
         out.append(ticket.get(0.0))

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import uvicorn
 from starlette.applications import Starlette
 
-from orion.api import routes
+from orion.api import HttpApi
 
 
 class _Server(uvicorn.Server):
@@ -30,7 +30,8 @@ class _Server(uvicorn.Server):
 @contextmanager
 def served(engine: Any) -> Iterator[str]:
     """Serve the routes of `engine`; the value is `http://127.0.0.1:PORT`."""
-    application = Starlette(routes=routes(engine))
+    api = HttpApi(engine)
+    application = Starlette(routes=api.routes(), middleware=api.middleware())
     config = uvicorn.Config(
         application, http="h11", lifespan="off", log_level="warning", timeout_graceful_shutdown=1
     )

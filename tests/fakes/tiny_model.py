@@ -74,6 +74,7 @@ def spec_for(home: Path, variant: dict[str, Any], **options: Any) -> LoadSpec:
         slots=4,
         context_tokens=200,
         threads=2,
+        kv_bytes=1 << 24,
         options=options,
     )
 
@@ -84,11 +85,18 @@ def say(
     sampling: Sampling = GREEDY,
     output: Recorder | None = None,
     trim: bool = False,
+    session: str = "",
 ) -> tuple[Recorder, Generated]:
     output = output or Recorder()
     roles = (Role.USER, Role.ASSISTANT)
     messages = tuple(Message(role=roles[i % 2], content=c) for i, c in enumerate(contents))
-    job = Job(request_id="r", messages=messages, sampling=sampling, trim_history=trim)
+    job = Job(
+        request_id="r",
+        messages=messages,
+        sampling=sampling,
+        trim_history=trim,
+        session=session,
+    )
     return output, runtime.generate(job, output)
 
 

@@ -77,12 +77,15 @@ class TestAccounts:
         assert answer.runtime == "llamacpp"
         assert timings.start == "warm"
 
-    def test_the_prompt_cache_is_used(self, real_engine: Engine) -> None:
-        """The second time, almost all of the prompt comes from the KV cache."""
-        real_engine.ask(COUNT, temperature=0, max_tokens=2)
-        again = real_engine.ask(COUNT, temperature=0, max_tokens=2)
+    def test_the_prompt_cache_is_used_within_a_session(self, real_engine: Engine) -> None:
+        """The second time in a session, almost all of the prompt comes from the KV cache."""
+        asked = {"temperature": 0.5, "max_tokens": 2}  # an answer that no cache keeps
+        real_engine.ask(COUNT, session="mine", **asked)
+        again = real_engine.ask(COUNT, session="mine", **asked)
+        other = real_engine.ask(COUNT, session="theirs", **asked)
 
         assert again.usage.cached_tokens >= again.usage.prompt_tokens - 2
+        assert other.usage.cached_tokens < other.usage.prompt_tokens - 10
 
 
 class TestContext:

@@ -161,6 +161,75 @@ class TestAnswers:
         assert done.finish_reason is FinishReason.LENGTH
 
 
+class TestReuse:
+    @pytest.fixture
+    def greedy(self, tiny: Tiny) -> TransformersRuntime:
+        """A runtime that keeps states."""
+        assert tiny.runtime._passages
+        tiny.runtime._passages.clear()
+        return tiny.runtime
+
+    def test_a_turn_that_goes_on_says_what_a_cold_one_says(
+        self, greedy: TransformersRuntime
+    ) -> None:
+        """Token by token, and most of the prompt is not computed again."""
+        output, first = say(greedy, "hello", session="a")
+        turns = ("hello", output.text, "more")
+        cold, _ = say(greedy, *turns)
+        warm, second = say(greedy, *turns, session="a")
+
+        assert second.cached_tokens >= first.prompt_tokens
+        assert warm.pieces == cold.pieces
+
+    @pytest.mark.parametrize("limit", [0, 1, 5])
+    def test_after_a_stop_the_cache_holds_what_was_computed(
+        self, greedy: TransformersRuntime, limit: int
+    ) -> None:
+        """Before the first layer, after the first token, and in mid-answer."""
+        stopped, first = say(greedy, "hello", session="a", output=Recorder(limit=limit))
+        turns = ("hello", stopped.text or "x", "more")
+        warm, second = say(greedy, *turns, session="a")
+
+        assert first.finish_reason is FinishReason.CANCELLED
+        assert (second.cached_tokens >= first.prompt_tokens - 1) is (limit > 0)
+        assert warm.pieces == say(greedy, *turns)[0].pieces
+
+    def test_a_pass_interrupted_between_layers_loses_only_itself(
+        self, greedy: TransformersRuntime
+    ) -> None:
+        """Some layers have the new tokens, others not: the common part is what is kept."""
+        output, first = say(greedy, "hello", session="a")
+        turns = ("hello", output.text, "more")
+
+        class AfterALayer(Recorder):
+            @property
+            def stopped(self) -> bool:
+                return any(read > first.prompt_tokens + 24 for read, _ in self.read)
+
+        say(greedy, *turns, session="a", output=AfterALayer())
+        warm, again = say(greedy, *turns, session="a")
+
+        assert again.cached_tokens >= first.prompt_tokens
+        assert warm.pieces == say(greedy, *turns)[0].pieces
+
+    def test_nobody_elses_states_are_found(self, greedy: TransformersRuntime) -> None:
+        """Nor any of who has no session."""
+        found = [say(greedy, "hello", session=name)[1].cached_tokens for name in ("a", "b", "", "")]
+
+        assert found == [0, 0, 0, 0]
+
+    def test_a_history_that_was_trimmed_is_computed_again(
+        self, greedy: TransformersRuntime
+    ) -> None:
+        """What is left of it says the same as without reuse."""
+        say(greedy, "a" * 90, session="a")
+        turns = ("a" * 90, "b" * 90, "hi")
+        warm, done = say(greedy, *turns, session="a", trim=True)
+
+        assert done.cached_tokens < 20
+        assert warm.pieces == say(greedy, *turns, trim=True)[0].pieces
+
+
 class TestFailures:
     def test_values_that_are_no_numbers_are_an_error_not_an_answer(
         self, runtime: TransformersRuntime

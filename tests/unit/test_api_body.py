@@ -7,13 +7,15 @@ import json
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 
+from orion.api import HttpApi
 from orion.api import body as body_module
 from orion.api.body import MAX_DEPTH, parse_object, read_object
 from orion.errors import InvalidQueryError, TooLargeError
-from tests.fakes.asgi import ASK, client_of, post_chat
+from tests.fakes.asgi import ASK, AsgiClient, client_of, post_chat
 from tests.fakes.engine import ScriptedEngine
 
 LIMIT = 1024
@@ -159,7 +161,8 @@ class TestReadObject:
 class TestRefusalOverHttp:
     def test_too_large_is_413_and_the_rest_is_read_away(self):
         """The refusal goes out at once; the rest is read so that it arrives."""
-        client = client_of(ScriptedEngine(limits={"body_bytes": LIMIT}))
+        engine = ScriptedEngine(limits={"body_bytes": LIMIT})
+        client = AsgiClient(Starlette(routes=HttpApi(engine).routes()))
         heads: list[int] = []
 
         reply = client(

@@ -11,9 +11,10 @@ import pytest
 from orion.api.bridge import EventBridge, EventFeed
 from orion.api.endpoint import Endpoint, Exchange
 from orion.api.wire import Problem
-from orion.errors import OrionError, ShuttingDownError
+from orion.errors import OrionError, OverloadedError, ShuttingDownError, TooManyRequestsError
 from tests.fakes.asgi import AsgiClient
-from tests.fakes.engine import Call, Endless, ScriptedEngine, delta
+from tests.fakes.engine import Call, Endless, Gated, ScriptedEngine, delta, silent_before
+from tests.process.test_worker_process import wait_for
 
 CALL = Call("x", {"request_id": "r"})
 
@@ -103,7 +104,7 @@ class TestEventFeed:
 class TestEventBridge:
     def test_stream_after_the_pool_has_ended_is_refused(self):
         """A request at the very end of the process gets an error, its place comes back."""
-        bridge = EventBridge(ScriptedEngine(), capacity=1)
+        bridge = EventBridge(ScriptedEngine(), room=1, spare=0)
         bridge._threads.shutdown()
 
         async def ask() -> None:
@@ -117,7 +118,7 @@ class TestEventBridge:
         """No goodbye is needed: the next event finds nobody."""
         endless = Endless()
         engine = ScriptedEngine(endless)
-        bridge = EventBridge(engine, capacity=1)
+        bridge = EventBridge(engine, room=1, spare=0)
 
         async def ask_and_vanish() -> None:
             bridge.open(request_id="r", text="x")
@@ -126,6 +127,57 @@ class TestEventBridge:
         asyncio.run(ask_and_vanish())
 
         assert engine.closed.wait(0.5)
+
+    def test_streams_beyond_the_threads_are_refused_when_it_is_worth_coming_back(self):
+        """The engine says when; the place comes back with the stream's end."""
+        endless = Endless()
+        engine = ScriptedEngine(endless)
+        bridge = EventBridge(engine, room=1, spare=0)
+
+        async def ask_twice() -> OverloadedError:
+            feed = bridge.open(request_id="r", text="x")
+            with pytest.raises(OverloadedError) as caught:
+                bridge.open(request_id="s", text="x")
+            feed.abandon()
+            return caught.value
+
+        error = asyncio.run(ask_twice())
+
+        assert error.facts == {"queue_max": engine.settings.queue_max, "retry_after_s": 2.5}
+        assert engine.metrics.codes == ["overloaded"]
+        assert wait_for(lambda: bridge.has_place)
+
+    def test_as_many_are_on_their_way_to_the_engine_as_it_has_places(self):
+        """It does not know of them yet; those that it has heard are its own to count."""
+        gate = Gated("x")
+        engine = ScriptedEngine(silent_before(gate))
+        bridge = EventBridge(engine, room=2, spare=2)
+
+        async def ask_thrice() -> list[OrionError | None]:
+            heard = []
+            for name in ("r", "s"):
+                heard.append(bridge.refusal("someone"))
+                bridge.open(request_id=name, text="x")
+            return [*heard, bridge.refusal("someone")]
+
+        first, second, third = asyncio.run(ask_thrice())
+        engine.hold.set()
+
+        assert (first, second) == (None, None)
+        assert isinstance(third, OverloadedError)
+        assert wait_for(lambda: bridge.refusal("someone") is None)
+        gate.release(4)
+
+    def test_engine_that_is_full_is_believed(self):
+        """Its word for this client, whatever is on its way."""
+        engine = ScriptedEngine()
+        error = TooManyRequestsError(held=9, retry_after_s=3)
+        engine.full = {"session:hog": error}.get
+
+        bridge = EventBridge(engine, room=2, spare=2)
+
+        assert bridge.refusal("session:hog") is error
+        assert bridge.refusal("session:other") is None
 
 
 class TestEndpoint:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.asgi import ASK, AsgiClient, Reply, chat_body, client_of, post_chat
-from tests.fakes.engine import Call, Endless, ScriptedEngine, answering
+from tests.fakes.engine import Call, Endless, ScriptedEngine, answering, silent_before
 from tests.process.test_worker_process import wait_for
 
 STREAM = {**ASK, "stream": True}
@@ -121,30 +121,23 @@ class TestLeaving:
 
 
 class TestCapacity:
-    def test_more_streams_than_places_are_refused_with_a_retry_time(self):
-        """One worker, one slot, no queue, and the four to spare: the sixth is refused."""
-        endless = Endless()
-        engine = ScriptedEngine(endless, queue_max=0, worker={"slots": 1})
+    def test_more_than_the_engine_has_places_are_refused_with_a_retry_time(self):
+        """One slot and no queue: while one is on its way there, the next hears when to come."""
+        engine = ScriptedEngine(silent_before(answering("x")), queue_max=0, worker={"slots": 1})
         client = client_of(engine)
 
-        async def crowd() -> tuple:
-            gone = asyncio.Event()
-            inside = [
-                asyncio.create_task(client.exchange("POST", PATH, **chat_body(STREAM), gone=gone))
-                for _ in range(5)
-            ]
-            for _ in inside:
-                await asyncio.to_thread(engine.entered.acquire, timeout=5)
-            refused = await client.exchange("POST", PATH, **chat_body(ASK))
-            gone.set()
-            await asyncio.gather(*inside)
-            return refused, [task.result() for task in inside]
+        async def crowd() -> tuple[Reply, Reply]:
+            inside = asyncio.create_task(client.exchange("POST", PATH, **chat_body(ASK)))
+            await asyncio.to_thread(engine.entered.acquire, timeout=5)
+            refused = await client.exchange("POST", PATH, **chat_body(STREAM))
+            engine.hold.set()
+            return refused, await inside
 
         refused, inside = asyncio.run(crowd())
 
         assert (refused.status, refused.error["code"]) == (503, "overloaded")
-        assert refused.headers["retry-after"] == "1"
-        assert all(reply.status in (0, 200) for reply in inside)
+        assert (refused.headers["retry-after"], refused.error["retry_after_s"]) == ("3", 2.5)
+        assert inside.status == 200
 
     def test_many_answers_at_once_do_not_mix(self):
         """Each client gets its own text."""

@@ -56,6 +56,8 @@ class TestParameters:
             "stop": ["a", "b"],
             "session": "s",
             "trim_history": True,
+            "keep_alive": "5m",
+            "deadline_s": 30,
         }
 
         arguments = asked(model="code-agent", **wanted).arguments

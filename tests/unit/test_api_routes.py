@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from orion.api import probes, routes
+from orion.api import HttpApi, probes
 from orion.registry import AGENT_IDS
 from tests.fakes.asgi import client_of
 from tests.fakes.engine import MODEL, ScriptedEngine
@@ -148,7 +148,7 @@ class TestEveryPath:
 
     def test_routes_stay_out_of_the_pages_schema(self):
         """The page documents its own endpoints only."""
-        made = routes(ScriptedEngine())
+        made = HttpApi(ScriptedEngine()).routes()
 
         assert len({route.name for route in made}) == len(made)
         assert not any(route.include_in_schema for route in made)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from orion.errors import GenerationError
-from orion.runtime import llamacpp
 from orion.runtime.completion import Completion
-from orion.runtime.llamacpp import prefill_slice, read_ahead
+from orion.runtime.llamacpp import server
+from orion.runtime.llamacpp.server import prefill_slice, read_ahead
 from orion.types import FinishReason
 from tests.fakes.tiny_model import Recorder
 
@@ -96,7 +96,7 @@ class TestDecode:
 class TestReadAhead:
     def test_it_tells_how_far_it_is(self, tmp_path, monkeypatch):
         """From nothing to all, and never back."""
-        monkeypatch.setattr(llamacpp, "_READ_BYTES", 10)
+        monkeypatch.setattr(server, "_READ_BYTES", 10)
         file = tmp_path / "weights"
         file.write_bytes(b"x" * 1000)
         ratios: list[float] = []

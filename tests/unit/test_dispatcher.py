@@ -17,7 +17,7 @@ from orion.protocol import (
     LoadProgress,
     Started,
 )
-from tests.fakes.hall import RUNTIME, done, error_of, heard, job, kinds, plan, ticket_of
+from tests.fakes.hall import RUNTIME, done, error_of, heard, job, kinds, plan, stood, ticket_of
 
 
 class TestAnswer:
@@ -69,8 +69,7 @@ class TestAnswer:
         """That is not a load."""
         worker = hall.load(slots=1)
         first, second = hall.ask(), hall.ask()
-        assert hall.dispatcher.position(second.request_id) == 1
-        assert hall.dispatcher.position(first.request_id) is None
+        assert stood(second) == [(1, None)]
         hall.clock.advance(2.0)
         worker.say(done(first))
         hall.settle()
@@ -134,7 +133,7 @@ class TestAnswer:
         assert error.code == "overloaded"
         assert error.facts["retry_after_s"] >= 1.0
         assert hall.dispatcher.counts() == {
-            "running": 2, "waiting": 2, "capacity": 2, "max": 2,
+            "running": 2, "waiting": 2, "capacity": 2, "max": 2, "peak": 4,
         }  # fmt: skip
 
 

@@ -303,7 +303,7 @@ class TestRoute:
 def with_services(engine: Engine, **replaced: Any) -> Engine:
     """The same engine with some of its parts exchanged."""
     services = dataclasses.replace(engine._services, **replaced)
-    return Engine(services, engine.settings, engine._report)
+    return Engine(services, engine.settings, engine._report, engine._reloader)
 
 
 class Ticking:

@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from orion.engine import Engine
-from orion.errors import AgentLoadError, UnknownAgentError
+from orion.errors import (
+    AgentLoadError,
+    InvalidQueryError,
+    OverloadedError,
+    UnknownAgentError,
+)
 from orion.registry import AGENT_IDS
 from orion.types import DeltaEvent
 
@@ -52,6 +57,48 @@ class TestLoad:
         assert text == "".join(f"t{index} " for index in range(30))
         assert result == [{"model": MODEL, "unloaded": True}]
 
+    def test_a_load_can_say_how_long_the_model_stays(self, make_fake_engine):
+        """As a request can; pinned it stays whatever happens."""
+        engine = make_fake_engine(memory={"keep_alive_s": 300})
+
+        engine.load(MODEL, keep_alive="10m", pin=True)
+        (row,) = engine.stats()["models"]
+        engine.load(MODEL, pin=False)
+        (after,) = engine.stats()["models"]
+
+        assert (row["keep_alive_s"], row["pinned"]) == (600, True)
+        assert (after["keep_alive_s"], after["pinned"]) == (300, False)
+
+    def test_an_unload_takes_the_pin_away(self, fake_engine):
+        """It was asked for."""
+        fake_engine.load(MODEL, pin=True)
+
+        assert fake_engine.unload(MODEL)["unloaded"] is True
+        fake_engine.load(MODEL)
+
+        assert [row["pinned"] for row in fake_engine.stats()["models"]] == [False]
+
+    def test_a_load_that_fails_leaves_no_pin(self, make_fake_engine):
+        """Unless the settings ask for it."""
+        engine = make_fake_engine(runtime_options={"fake": {"load_fail": "broken"}})
+
+        with pytest.raises(AgentLoadError):
+            engine.load(MODEL, pin=True)
+
+        dispatcher = engine._services.dispatcher
+        dispatcher.unload("nobody", 10.0)  # answered after what was asked before
+        assert dispatcher._desk.scheduler.cache.pinned == set()
+
+    @pytest.mark.parametrize(
+        "given", [{"keep_alive": "soon"}, {"keep_alive": True}, {"pin": "yes"}, {"pin": 1}]
+    )
+    def test_nonsense_about_it_is_refused(self, fake_engine, given):
+        """Before anything is loaded."""
+        with pytest.raises(InvalidQueryError):
+            fake_engine.load(MODEL, **given)
+
+        assert fake_engine.stats()["models"] == []
+
     @pytest.mark.parametrize("name", ["nobody", "auto", ""])
     def test_what_has_no_name_cannot_be_loaded(self, fake_engine, name):
         """Nor unloaded."""
@@ -75,15 +122,38 @@ class TestLoad:
         assert (spare["model"], spare["slots"]) == (None, None)
 
 
+class TestCounters:
+    def test_models_loads_and_refusals_can_be_scraped(self, make_fake_engine):
+        """By name, code and model."""
+        engine = make_fake_engine(queue_max=0, worker={"slots": 1, "spares": 0})
+        engine.load(MODEL)
+        running = engine.stream(ENDLESS)
+        next(event for event in running if isinstance(event, DeltaEvent))
+        with pytest.raises(OverloadedError):
+            engine.ask("hello", agent=MODEL)
+        running.close()
+        engine.reload()
+        engine.unload(MODEL)
+
+        told = engine.metrics.render().decode()
+
+        assert "orion_model_loads_total 1.0" in told
+        assert "orion_model_evictions_total 1.0" in told
+        assert "orion_registry_reloads_total 1.0" in told
+        assert 'orion_refusals_total{code="overloaded"} 1.0' in told
+        assert "orion_answer_cache_hits_total 0.0" in told
+
+
 class TestStats:
     def test_an_engine_that_has_done_nothing(self, fake_engine):
         """Empty, and its limits."""
         stats = fake_engine.stats()
 
         assert stats["workers"] == []
-        assert stats["queue"] == {"waiting": 0, "max": 16}
+        assert (stats["queue"]["waiting"], stats["queue"]["max"]) == (0, 16)
+        assert stats["models"] == []
         assert stats["requests"] == {
-            "in_flight": 0, "by_state": {}, "running": 0, "capacity": 4,
+            "in_flight": 0, "by_state": {}, "running": 0, "peak": 0, "capacity": 4,
         }  # fmt: skip
         assert stats["last_load_error"] is None
         assert stats["uptime_s"] >= 0

@@ -90,7 +90,7 @@ class TestLoad:
         bench.load()
 
         assert specs[0].home.as_posix() == LOAD.home
-        assert (specs[0].slots, specs[0].threads, specs[0].options) == (2, 1, {})
+        assert (specs[0].slots, specs[0].threads, specs[0].kv_bytes) == (2, 1, 9)
 
     @pytest.mark.parametrize(
         ("error", "code", "reason"),

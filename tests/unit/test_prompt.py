@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from orion.errors import ContextTooLongError, InvalidQueryError
 from orion.runtime.prompt import ChatTemplate, PromptBuilder, build_prompt
 from orion.types import Message, Role
-from tests.unit.prompt_support import CONTROLS, SMOLLM, CharTokenizer
+from tests.unit.prompt_support import CONTROLS, NO_SYSTEM, SMOLLM, CharTokenizer
 
 WIDE = 1_000_000
 
@@ -193,3 +193,30 @@ class TestCache:
 
         assert again.ids == ids_of(chat("a" * 30_000))
         assert builder._encoded._size <= 200_000
+
+
+class TestSharedTokens:
+    @staticmethod
+    def shared(messages: list[Message], count: int, template: str = SMOLLM) -> str:
+        """What is everybody's of the prompt, as text."""
+        builder = PromptBuilder(ChatTemplate(template, bos_token="<bos>"), CharTokenizer())
+        prompt = builder.build(messages, context_tokens=WIDE, max_tokens=1, shared_messages=count)
+        return CharTokenizer.decode(prompt.ids[: prompt.shared_tokens])
+
+    def test_an_agents_own_prompt_is_everybodys(self):
+        """Up to the first word of a person, whatever that is."""
+        for text in ("Hello", "sys"):
+            shared = self.shared(chat(text, system="sys"), 1)
+
+            assert shared == "<|im_start|>system\nsys<|im_end|>\n<|im_start|>user\n"
+
+    def test_what_a_caller_wrote_as_system_is_not(self):
+        """Only what the template writes is."""
+        assert self.shared(chat("Hello", system="sys"), 0) == "<|im_start|>system\n"
+
+    def test_a_template_that_merges_or_moves_it_shares_less(self):
+        """The agent's words are in one piece with a person's, or behind them."""
+        moved = SMOLLM.replace("in messages", "in messages | reverse")
+
+        assert self.shared(chat("Hi", system="sys"), 1, NO_SYSTEM) == "<bos><start_of_turn>user\n"
+        assert "Hi" not in self.shared(chat("Hi", system="sys"), 1, moved)

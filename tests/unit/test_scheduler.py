@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from orion.errors import AgentLoadError, OverloadedError
+from orion.errors import AgentLoadError
 from orion.scheduling import Scheduler
-from tests.fakes.effects import Recorder, resident
+from tests.fakes.effects import Recorder, ask, make_scheduler, resident
 
 
 @pytest.fixture
@@ -16,14 +16,13 @@ def effects() -> Recorder:
 
 @pytest.fixture
 def scheduler(effects: Recorder) -> Scheduler:
-    """One place, two slots per model, room for two more."""
-    return Scheduler(effects, places=1, queue_max=2, default_slots=2)
+    return make_scheduler(effects)
 
 
 class TestLoading:
     def test_the_first_request_starts_the_load(self, scheduler, effects):
         """Nothing is resident: load, then grant."""
-        scheduler.on_request("r1", "a")
+        ask(scheduler, "r1")
 
         assert effects.take() == [("load", "a")]
         scheduler.on_loaded("a", 2)
@@ -31,17 +30,16 @@ class TestLoading:
 
     def test_two_callers_share_one_load(self, scheduler, effects):
         """A cold model asked for twice is loaded once and both run."""
-        scheduler.on_request("r1", "a")
-        scheduler.on_request("r2", "a")
+        ask(scheduler, "r1", "r2")
         scheduler.on_loaded("a", 2)
 
         assert effects.take() == [("load", "a"), ("grant", "r1", "a"), ("grant", "r2", "a")]
 
     def test_a_failed_load_tells_everyone_who_waited_for_it(self, scheduler, effects):
         """And only them."""
-        scheduler.on_request("r1", "a")
-        scheduler.on_request("r2", "b")
-        scheduler.on_request("r3", "a")
+        ask(scheduler, "r1")
+        ask(scheduler, "r2", model="b")
+        ask(scheduler, "r3")
         effects.take()
 
         scheduler.on_load_failed("a", AgentLoadError(model="a", reason="no"))
@@ -51,23 +49,23 @@ class TestLoading:
 
     def test_a_load_goes_on_when_the_one_who_asked_leaves(self, scheduler, effects):
         """The next caller finds the model resident."""
-        scheduler.on_request("r1", "a")
+        ask(scheduler, "r1")
 
         assert scheduler.on_leave("r1") is True
         scheduler.on_loaded("a", 2)
-        scheduler.on_request("r2", "a")
+        ask(scheduler, "r2")
 
         assert effects.take() == [("load", "a"), ("grant", "r2", "a")]
 
     def test_as_many_models_load_at_once_as_there_are_places(self, effects):
         """Two places, three models: the third waits."""
-        scheduler = Scheduler(effects, places=2, queue_max=4, default_slots=1)
+        scheduler = make_scheduler(effects, places=2, queue_max=4, default_slots=1)
 
-        for request_id, model in (("r1", "a"), ("r2", "b"), ("r3", "c")):
-            scheduler.on_request(request_id, model)
+        for name, model in (("r1", "a"), ("r2", "b"), ("r3", "c")):
+            ask(scheduler, name, model=model)
 
         assert effects.take() == [("load", "a"), ("load", "b")]
-        assert scheduler.position("r3") == 3
+        assert list(scheduler.pending) == ["c"]
 
 
 class TestSlots:
@@ -75,19 +73,24 @@ class TestSlots:
         """Up to its slots."""
         resident(scheduler, effects, "a")
 
-        for request_id in ("r1", "r2", "r3"):
-            scheduler.on_request(request_id, "a")
+        ask(scheduler, "r1", "r2", "r3")
 
         assert effects.take() == [("grant", "r1", "a"), ("grant", "r2", "a")]
         assert scheduler.running == 2
-        assert scheduler.position("r3") == 1
-        assert scheduler.position("r1") is None
+        assert scheduler.waiting_for("a") == ["r3"]
+
+    def test_places_in_the_line_are_counted_per_model(self, scheduler, effects):
+        """What is before one in another model's line does not concern it."""
+        resident(scheduler, effects, "a")
+        ask(scheduler, "r1", "r2", "r3")
+        ask(scheduler, "r4", model="b")
+
+        assert dict(scheduler.places()) == {"r3": 1, "r4": 1}
 
     def test_a_released_slot_goes_to_the_first_in_line(self, scheduler, effects):
         """First come, first served."""
         resident(scheduler, effects, "a", slots=1)
-        for request_id in ("r1", "r2", "r3"):
-            scheduler.on_request(request_id, "a")
+        ask(scheduler, "r1", "r2", "r3")
         effects.take()
 
         scheduler.on_release("a")
@@ -96,73 +99,55 @@ class TestSlots:
 
     def test_a_release_of_a_model_that_has_gone_changes_nothing(self, scheduler, effects):
         """Its worker died first."""
-        scheduler.on_release("a")
+        scheduler.on_release("a", "anna")
 
         assert effects.take() == []
+        assert scheduler.shares.held("anna") == 0
 
     def test_someone_who_runs_cannot_leave_the_queue(self, scheduler, effects):
         """Leaving is for those who wait."""
         resident(scheduler, effects, "a")
-        scheduler.on_request("r1", "a")
+        ask(scheduler, "r1")
 
         assert scheduler.on_leave("r1") is False
         assert scheduler.on_leave("nobody") is False
 
+    def test_two_that_may_not_share_a_worker_do_not(self, effects):
+        """And nobody overtakes the one that waits to be let in."""
+        scheduler = make_scheduler(effects)
+        effects.shy = {"r1", "r2"}
+        resident(scheduler, effects, "a", slots=3)
+        ask(scheduler, "r1", "r2", "r3")
+        assert effects.take() == [("grant", "r1", "a")]
 
-class TestBound:
-    def test_a_full_queue_refuses_with_a_time_to_come_back(self, scheduler, effects):
-        """Two run, two wait, the fifth is told when to try again."""
-        resident(scheduler, effects, "a")
-        for number in range(4):
-            scheduler.on_request(f"r{number}", "a")
+        effects.running["a"].discard("r1")
+        scheduler.on_release("a")
+
+        assert effects.take() == [("grant", "r2", "a"), ("grant", "r3", "a")]
+
+    def test_those_behind_one_that_waits_to_be_let_in_go_on_when_it_leaves(self, effects):
+        """It held them back, and only it."""
+        scheduler = make_scheduler(effects)
+        effects.shy = {"r1", "r2"}
+        resident(scheduler, effects, "a", slots=3)
+        ask(scheduler, "r1", "r2", "r3")
         effects.take()
 
-        scheduler.on_request("late", "a")
+        scheduler.on_leave("r2")
 
-        assert effects.take() == [("refuse", "late", "overloaded")]
-        error = effects.errors[-1]
-        assert isinstance(error, OverloadedError)
-        assert error.queue_max == 2
-        assert error.retry_after_s >= 1.0
-
-    def test_the_time_to_come_back_follows_the_work(self, scheduler, effects):
-        """Slow answers and a long line: a longer wait."""
-        resident(scheduler, effects, "a")
-        scheduler.service_s = 20.0
-        for number in range(5):
-            scheduler.on_request(f"r{number}", "a")
-
-        assert effects.errors[-1].facts["retry_after_s"] == 30.0
-
-    def test_no_queue_at_all_still_fills_the_slots(self, effects):
-        """`queue_max` counts those who wait beyond what can run."""
-        scheduler = Scheduler(effects, places=1, queue_max=0, default_slots=2)
-
-        for number in range(3):
-            scheduler.on_request(f"r{number}", "a")
-
-        assert effects.take() == [("load", "a"), ("refuse", "r2", "overloaded")]
-
-    def test_capacity_counts_free_places_and_what_is_resident(self, effects):
-        """A model may have fewer slots than was assumed."""
-        scheduler = Scheduler(effects, places=2, queue_max=0, default_slots=4)
-
-        assert scheduler.capacity == 8
-        resident(scheduler, effects, "a", slots=1)
-        assert scheduler.capacity == 5
+        assert effects.take() == [("grant", "r3", "a")]
 
 
 class TestEviction:
     def test_the_model_unused_for_longest_goes(self, effects):
         """And it is gone before the load begins."""
-        scheduler = Scheduler(effects, places=2, queue_max=4, default_slots=1)
-        resident(scheduler, effects, "a")
-        resident(scheduler, effects, "b")
-        scheduler.on_request("again", "a")
+        scheduler = make_scheduler(effects, places=2)
+        resident(scheduler, effects, "a", "b")
+        ask(scheduler, "again")
         scheduler.on_release("a")
         effects.take()
 
-        scheduler.on_request("r1", "c")
+        ask(scheduler, "r1", model="c")
 
         assert effects.take() == [("unload", "b")]
         scheduler.on_gone("b")
@@ -171,48 +156,20 @@ class TestEviction:
     def test_a_model_in_use_is_never_evicted(self, scheduler, effects):
         """Whoever needs its place waits for the answer to end."""
         resident(scheduler, effects, "a")
-        scheduler.on_request("r1", "a")
-        scheduler.on_request("r2", "b")
+        ask(scheduler, "r1")
+        ask(scheduler, "r2", model="b")
 
         assert effects.take() == [("grant", "r1", "a")]
         scheduler.on_release("a")
         assert effects.take() == [("unload", "a")]
 
-    def test_a_busy_model_cannot_starve_who_waits_for_another(self, scheduler, effects):
-        """Later requests for the busy model stand behind the one that needs its place."""
-        resident(scheduler, effects, "a")
-        scheduler.on_request("r1", "a")
-        scheduler.on_request("r2", "b")
-        scheduler.on_request("r3", "a")
-        effects.take()
-
-        scheduler.on_release("a")
-        scheduler.on_gone("a")
-        scheduler.on_loaded("b", 1)
-
-        assert effects.take() == [("unload", "a"), ("load", "b"), ("grant", "r2", "b")]
-        assert list(scheduler.waiting) == ["r3"]
-
-    def test_when_the_one_who_held_others_back_leaves_they_go_on(self, scheduler, effects):
-        """Its claim to the place goes with it."""
-        resident(scheduler, effects, "a")
-        scheduler.on_request("r1", "a")
-        scheduler.on_request("r2", "b")
-        scheduler.on_request("r3", "a")
-        effects.take()
-
-        scheduler.on_leave("r2")
-
-        assert effects.take() == [("grant", "r3", "a")]
-
     def test_one_eviction_at_a_time(self, effects):
         """A second one waits until the first has made room."""
-        scheduler = Scheduler(effects, places=2, queue_max=4, default_slots=1)
-        resident(scheduler, effects, "a")
-        resident(scheduler, effects, "b")
+        scheduler = make_scheduler(effects, places=2)
+        resident(scheduler, effects, "a", "b")
 
-        scheduler.on_request("r1", "c")
-        scheduler.on_request("r2", "d")
+        ask(scheduler, "r1", model="c")
+        ask(scheduler, "r2", model="d")
         assert effects.take() == [("unload", "a")]
 
         scheduler.on_gone("a")
@@ -221,8 +178,8 @@ class TestEviction:
     def test_a_model_on_its_way_out_takes_nobody(self, scheduler, effects):
         """Also when the one it makes room for has given up."""
         resident(scheduler, effects, "a")
-        scheduler.on_request("r1", "b")
-        scheduler.on_request("r2", "a")
+        ask(scheduler, "r1", model="b")
+        ask(scheduler, "r2")
         scheduler.on_leave("r1")
         assert effects.take() == [("unload", "a")]
 
@@ -234,7 +191,7 @@ class TestEviction:
         """It waits for the end of the old worker, never runs on it."""
         resident(scheduler, effects, "a")
         scheduler.ask_unload("a")
-        scheduler.on_request("r1", "a")
+        ask(scheduler, "r1")
         assert effects.take() == [("unload", "a")]
 
         scheduler.on_gone("a")
@@ -254,10 +211,9 @@ class TestUnload:
     def test_a_busy_model_goes_after_its_last_answer(self, scheduler, effects):
         """And takes no new one meanwhile."""
         resident(scheduler, effects, "a")
-        scheduler.on_request("r1", "a")
-        scheduler.on_request("r2", "a")
+        ask(scheduler, "r1", "r2")
         scheduler.ask_unload("a")
-        scheduler.on_request("r3", "a")
+        ask(scheduler, "r3")
         effects.take()
 
         scheduler.on_release("a")
@@ -272,7 +228,7 @@ class TestUnload:
 
     def test_what_is_loading_leaves_once_it_came_and_served(self, scheduler, effects):
         """Who waited for the load is served first."""
-        scheduler.on_request("r1", "a")
+        ask(scheduler, "r1")
         assert scheduler.ask_unload("a") is True
         effects.take()
 
@@ -282,13 +238,32 @@ class TestUnload:
 
         assert effects.take() == [("unload", "a")]
 
-    def test_a_load_that_fails_forgets_the_wish(self, scheduler, effects):
-        """The next load stays."""
-        scheduler.on_request("r1", "a")
+    def test_those_an_unwanted_load_cannot_serve_at_once_get_another(self, scheduler, effects):
+        """One slot, two waiters: the second is served by the next load, not left waiting."""
+        ask(scheduler, "r1", "r2")
         scheduler.ask_unload("a")
-        scheduler.on_load_failed("a", AgentLoadError(model="a", reason="test"))
+        scheduler.on_loaded("a", 1)
+        effects.take()
 
-        scheduler.on_request("r2", "a")
+        scheduler.on_release("a")
+        scheduler.on_gone("a")
+        scheduler.on_loaded("a", 1)
+
+        assert effects.take() == [("unload", "a"), ("load", "a"), ("grant", "r2", "a")]
+
+    @pytest.mark.parametrize("ending", ["fails", "is given up"])
+    def test_a_load_that_comes_to_nothing_forgets_the_wish(self, scheduler, effects, ending):
+        """The next load stays."""
+        scheduler.on_prefetch("a")
+        scheduler.ask_unload("a")
+        if ending == "fails":
+            scheduler.on_load_failed("a", AgentLoadError(model="a", reason="test"))
+        else:
+            ask(scheduler, "r1", model="b")
+            scheduler.on_gone("a")
+            scheduler.on_load_failed("b", AgentLoadError(model="b", reason="test"))
+
+        ask(scheduler, "r2")
         scheduler.on_loaded("a", 1)
         scheduler.on_release("a")
 
@@ -299,12 +274,12 @@ class TestDeath:
     def test_nobody_is_sent_to_a_worker_that_is_being_killed(self, scheduler, effects):
         """Who comes now gets the next one; the answers on it are not waited for."""
         resident(scheduler, effects, "a")
-        scheduler.on_request("r1", "a")
+        ask(scheduler, "r1")
         effects.take()
 
         scheduler.on_doomed("a")
         scheduler.on_doomed("nobody")
-        scheduler.on_request("r2", "a")
+        ask(scheduler, "r2")
         scheduler.ask_unload("a")
         scheduler.on_release("a")
         assert effects.take() == []
@@ -315,8 +290,7 @@ class TestDeath:
     def test_those_who_wait_for_a_dead_model_get_a_new_load(self, scheduler, effects):
         """The dispatcher tells those who ran."""
         resident(scheduler, effects, "a", slots=1)
-        scheduler.on_request("r1", "a")
-        scheduler.on_request("r2", "a")
+        ask(scheduler, "r1", "r2")
         effects.take()
 
         scheduler.on_gone("a")
@@ -325,3 +299,15 @@ class TestDeath:
 
         assert effects.take() == [("grant", "r2", "a")]
         assert scheduler.running == 1
+
+    def test_the_answers_of_a_dead_worker_are_nobodys_share_any_more(self, scheduler, effects):
+        """Whoever ran on it holds nothing, however late its end is told."""
+        resident(scheduler, effects, "a")
+        ask(scheduler, "r1", "r2", client="anna")
+        assert scheduler.shares.held("anna") == 2
+
+        scheduler.on_gone("a")
+        scheduler.on_release("a", "anna")
+
+        assert scheduler.shares.held("anna") == 0
+        assert scheduler.running == 0

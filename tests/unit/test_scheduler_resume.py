@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orion.errors import AgentLoadError
-from orion.scheduling import Scheduler
-from tests.fakes.effects import Recorder, resident
+from orion.scheduling import Scheduler, Waiter
+from tests.fakes.effects import Recorder, ask, make_scheduler, resident
 
 
 @pytest.fixture
@@ -16,55 +15,85 @@ def effects() -> Recorder:
 
 @pytest.fixture
 def scheduler(effects: Recorder) -> Scheduler:
-    """One place, two slots per model, room for two more."""
-    return Scheduler(effects, places=1, queue_max=2, default_slots=2)
+    return make_scheduler(effects)
 
 
 class TestTakingOver:
     def test_who_goes_on_elsewhere_is_before_all_that_wait(self, scheduler, effects):
         """Its place was paid for: no new turn in the queue."""
         resident(scheduler, effects, "a", slots=1)
-        scheduler.on_request("r1", "a")
-        scheduler.on_request("r2", "a")
+        ask(scheduler, "r1", "r2")
         effects.take()
 
-        scheduler.on_handover("r1", "a", "a")
+        scheduler.on_handover(Waiter("r1", "a"), "a")
 
         assert effects.take() == [("grant", "r1", "a")]
-        assert scheduler.position("r2") == 1
+        assert scheduler.waiting_for("a") == ["r2"]
 
     def test_who_goes_on_is_never_refused(self, scheduler, effects):
         """However full the queue is."""
         resident(scheduler, effects, "a", slots=1)
-        for number in range(4):
-            scheduler.on_request(f"r{number}", "a")
+        ask(scheduler, "r0", "r1", "r2", "r3")
         effects.take()
-        scheduler.on_gone("a")
-        scheduler.on_resume("r0", "b")
 
-        assert ("load", "a") in effects.take()
-        assert scheduler.position("r0") == 1
+        scheduler.on_gone("a")
+        scheduler.on_resume(Waiter("r0", "b"))
+
+        assert effects.take() == [("load", "a")]
+        assert scheduler.waiting(resuming=True) == ["r0"]
+
+    def test_its_model_is_the_next_to_get_a_place(self, effects):
+        """Before those that wait, whether or not it is one of them; first come, first served."""
+        scheduler = make_scheduler(effects, queue_max=8)
+        resident(scheduler, effects, "a", slots=1)
+        ask(scheduler, "r1")
+        ask(scheduler, "r2", model="b")
+        ask(scheduler, "r3", model="c")
+        scheduler.on_resume(Waiter("r0", "c"))
+        scheduler.on_resume(Waiter("r00", "d"))
+
+        assert list(scheduler.pending) == ["c", "d", "b"]
+
+    def test_it_runs_before_those_that_wait_for_the_same_model(self, scheduler, effects):
+        """In the order in which they resumed."""
+        ask(scheduler, "r1")
+        scheduler.on_resume(Waiter("r2", "a"))
+        scheduler.on_resume(Waiter("r3", "a"))
+
+        scheduler.on_loaded("a", 3)
+
+        assert effects.granted() == ["r2", "r3", "r1"]
+
+    def test_the_slot_it_leaves_goes_to_the_next_in_line(self, scheduler, effects):
+        """The old model has one answer less to give."""
+        resident(scheduler, effects, "a", slots=1)
+        ask(scheduler, "r1", "r2")
+        effects.take()
+
+        scheduler.on_handover(Waiter("r1", "b"), "a")
+
+        assert effects.take() == [("grant", "r2", "a")]
+        assert scheduler.waiting_for("b") == ["r1"]
+
+    def test_the_place_it_leaves_is_given_to_its_new_model(self, scheduler, effects):
+        """Also where others have waited for that place."""
+        resident(scheduler, effects, "a", slots=1)
+        ask(scheduler, "r1")
+        ask(scheduler, "r2", model="c")
+        effects.take()
+
+        scheduler.on_handover(Waiter("r1", "b"), "a")
+        scheduler.on_gone("a")
+
+        assert effects.take() == [("unload", "a"), ("load", "b")]
 
     def test_it_may_give_up_too(self, scheduler, effects):
         """And is then nowhere."""
-        scheduler.on_resume("r0", "b")
+        scheduler.on_resume(Waiter("r0", "b"))
 
         assert scheduler.on_leave("r0")
         assert not scheduler.on_leave("r0")
-        assert scheduler.position("r0") is None
-
-    def test_two_that_may_not_share_a_worker_do_not(self, scheduler, effects):
-        """And nobody overtakes the one that waits to be let in."""
-        effects.shy = {"r1", "r2"}
-        resident(scheduler, effects, "a", slots=3)
-        for number in (1, 2, 3):
-            scheduler.on_request(f"r{number}", "a")
-        assert effects.take() == [("grant", "r1", "a")]
-
-        effects.running["a"].discard("r1")
-        scheduler.on_release("a")
-
-        assert effects.take() == [("grant", "r2", "a"), ("grant", "r3", "a")]
+        assert scheduler.num_waiting == 0
 
 
 class TestBringingBack:
@@ -74,12 +103,15 @@ class TestBringingBack:
         assert scheduler.on_wanted("a")
         assert effects.take() == [("load", "a")]
 
-    def test_not_while_others_wait_for_the_place(self, scheduler, effects):
+    def test_not_while_others_wait_for_the_place(self, effects):
         """A person comes first."""
-        scheduler.on_request("r1", "b")
-        scheduler.on_load_failed("b", AgentLoadError(model="b", reason="no"))
+        scheduler = make_scheduler(effects, places=2)
+        effects.sizes, effects.free = {"b": 8, "c": 8}, 10
+        resident(scheduler, effects, "b")
+        effects.free = 2
+        ask(scheduler, "r1", model="b")
+        ask(scheduler, "r2", model="c")
         effects.take()
-        scheduler.resuming["r2"] = "b"
 
         assert scheduler.on_wanted("a")
         assert effects.take() == []
@@ -89,4 +121,21 @@ class TestBringingBack:
         resident(scheduler, effects, "b")
 
         assert not scheduler.on_wanted("a")
+        assert effects.take() == []
+
+    def test_not_where_it_would_never_fit(self, scheduler, effects):
+        """It is not tried again either."""
+        effects.sizes, effects.total = {"a": 20}, 10
+
+        assert not scheduler.on_wanted("a")
+        assert effects.take() == []
+
+    def test_not_while_its_last_worker_still_ends(self, effects):
+        """One model has one worker; it is tried again later."""
+        scheduler = make_scheduler(effects, places=2)
+        scheduler.on_prefetch("a")
+        ask(scheduler, "r1", model="b")
+        effects.take()
+
+        assert scheduler.on_wanted("a")
         assert effects.take() == []

@@ -15,6 +15,7 @@ TOKEN = "secret-admin-token"
 CALLS: dict[str, Callable[[AdminEndpoints, Any], Any]] = {
     "load": lambda admin, token: admin.load("code-agent", token),
     "unload": lambda admin, token: admin.unload("code-agent", token),
+    "reload": lambda admin, token: admin.reload(token),
     "reset_breakers": lambda admin, token: admin.reset_breakers(token),
     "force_open": lambda admin, token: admin.force_open("code-agent", token),
     "inject_fault": lambda admin, token: admin.inject_fault("code-agent", "fail", token),
@@ -61,6 +62,17 @@ class TestToken:
         CALLS[name](admin, TOKEN)
 
         assert [asked for asked, _ in engine.asked] == [name]
+
+
+class TestMemory:
+    def test_how_long_a_model_stays_is_handed_on(
+        self, engine: ScriptedEngine, admin: AdminEndpoints
+    ) -> None:
+        """The engine checks it."""
+        admin.load("code-agent", TOKEN, keep_alive="10m", pin=True)
+
+        given = {"name": "code-agent", "keep_alive": "10m", "pin": True}
+        assert engine.asked == [("load", given)]
 
 
 class TestBreakers:

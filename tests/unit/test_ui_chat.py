@@ -225,6 +225,7 @@ class TestStopping:
         chat.leave(tab())
 
         assert engine.cancelled == [asked["request_id"]]
+        assert engine.asked == [("purge_session", "tab")]
         assert begin(chat) is not None
 
 
@@ -247,10 +248,11 @@ class TestSettling:
         """On the page and in the browser's store."""
         chat = chat_over(PageEngine())
 
-        shown, stored, *_ = chat.clear(tab())
+        shown, stored, _, asked, *_ = chat.clear(tab())
 
         assert shown == []
         assert stored == {"version": 1}
+        assert asked is None
 
 
 class TestArriving:

@@ -56,6 +56,29 @@ class TestHeadline:
         assert line.endswith("cut at the token limit · from the cache")
 
     @pytest.mark.parametrize(
+        ("age_s", "english", "french"),
+        [
+            (0.0, "together with the same question", "avec la même question déjà posée"),
+            (0.2, "from the cache, 1 s old", "depuis le cache, réponse d'il y a 1 s"),
+            (125.0, "from the cache, 2 min old", "depuis le cache, réponse d'il y a 2 min"),
+        ],
+    )
+    def test_says_how_old_a_cached_answer_is(self, age_s: float, english: str, french: str) -> None:
+        """Or that it was being made for somebody else."""
+        cached = facts(cached=True, cached_age_s=age_s)
+
+        assert note.headline(cached, "en").endswith(english)
+        assert note.headline(cached, "fr").endswith(french)
+
+    def test_one_token_is_one_token(self) -> None:
+        """In French none is singular too."""
+        one, none = facts(usage={"completion_tokens": 1}), facts(usage={})
+
+        assert " 1 token ·" in note.headline(one, "en")
+        assert " 0 tokens ·" in note.headline(none, "en")
+        assert " 0 jeton ·" in note.headline(none, "fr")
+
+    @pytest.mark.parametrize(
         ("locale", "who"),
         [
             ("en", "creative-agent, in place of code-agent · small_model"),
@@ -181,6 +204,16 @@ class TestChain:
         progress = ProgressEvent(request_id="r", phase="queue", elapsed_s=1, position=3)
 
         assert note.phase_text(progress, "fr") == "en attente, place 3"
+
+    def test_shows_the_estimated_wait(self) -> None:
+        """Beside what has been waited, which is not to be mistaken for it."""
+        progress = ProgressEvent(
+            request_id="r", phase="queue", elapsed_s=4.2, position=3, wait_s=11.8
+        )
+
+        assert note.phase_text(progress, "fr") == "en attente, place 3, environ 12 s"
+        html = note.chain_html([RequestState.LOADING_AGENT], progress, "en")
+        assert "waiting, place 3, about 12 s, 4 s so far<" in html
 
 
 class TestStatus:

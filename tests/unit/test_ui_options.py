@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orion.ui import build_page, launch_options, queue_options
+from orion.ui import options as page_options
 from orion.ui.options import theme
 from tests.fakes.engine import ScriptedEngine
 
@@ -21,6 +23,7 @@ CONTRACT = (
     "cancel",
     "load",
     "unload",
+    "reload",
     "reset_breakers",
     "force_open",
     "inject_fault",
@@ -54,6 +57,14 @@ class TestLaunchOptions:
         """Every font is the system's."""
         assert theme()._stylesheets == []
         assert "http" not in json.dumps(theme()._font_css)
+
+    def test_listen_to_drafts_only_where_they_are_used(self, engine: Any) -> None:
+        """Otherwise nothing in the page knows what is being typed."""
+        deaf: Any = ScriptedEngine(prediction={"drafts": False})
+
+        assert "#draft" in launch_options(engine, [])["head"]
+        assert "#draft" not in launch_options(deaf, [])["head"]
+        assert "</script" not in Path(page_options.__file__).with_name("draft.js").read_text()
 
     def test_leave_the_queue_to_the_engine(self, engine: Any) -> None:
         """More threads and more room than the engine's own queue, so that it refuses first."""

@@ -16,6 +16,7 @@ from orion.ui.texts import (
     error_message,
     locale_of,
     say,
+    span,
     state_name,
 )
 
@@ -72,6 +73,19 @@ class TestWords:
     def test_facts_are_put_in(self) -> None:
         """The number stands where the language wants it."""
         assert say("note.tokens", "fr", count=3) == "3 jetons"
+
+    def test_one_thing_has_words_of_its_own(self) -> None:
+        """Where there are none, those for many serve."""
+        assert say("note.tokens", "fr", count=1) == "1 jeton"
+        assert say("status.waiting", "en", count=1) == "1 waiting"
+
+    @pytest.mark.parametrize(
+        ("seconds", "said"),
+        [(0, "1 s"), (11.6, "12 s"), (58, "1 min"), (125, "2 min"), (3500, "1 h"), (7300, "2 h")],
+    )
+    def test_times_are_rounded_as_people_do(self, seconds: float, said: str) -> None:
+        """An estimate is no stopwatch."""
+        assert span(seconds) == said
 
     def test_an_unknown_state_is_shown_as_it_is(self) -> None:
         """A later part may add states before their words."""

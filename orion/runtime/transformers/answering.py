@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orion.runtime.base import Output
+    from orion.runtime.transformers.caching import Passage
     from orion.runtime.transformers.interrupt import LayerWatch
     from orion.types import Sampling
 
@@ -23,7 +24,7 @@ _SEED_BITS = (1 << 63) - 1
 
 def answer(
     model: Any,
-    prompt: list[int],
+    passage: Passage,
     sampling: Sampling,
     *,
     watch: LayerWatch,
@@ -32,7 +33,7 @@ def answer(
     context_tokens: int,
     output: Output,
 ) -> Generated:
-    """Continue `prompt` into `output`.
+    """Continue `passage` into `output`; its cache and its ids grow with the answer.
 
     Raises:
         OutOfMemoryError: Memory ran out.
@@ -40,7 +41,7 @@ def answer(
     """
     import torch
 
-    stream = _Stream(output, TextStream(decode, sampling.stop), ending_ids)
+    stream = _Stream(output, TextStream(decode, sampling.stop), ending_ids, passage)
     seed = sampling.seed
     try:
         if seed is None:
@@ -48,14 +49,15 @@ def answer(
         else:
             torch.manual_seed(seed & _SEED_BITS)
         if not output.stopped:
-            ids = torch.tensor([prompt], device=model.device)  # [1, T]
-            with watch.over(output):
+            ids = torch.tensor([passage.ids], device=model.device)  # [1, T]
+            with watch.over(output, read_tokens=passage.cached_tokens):
                 model.generate(
                     input_ids=ids,
                     attention_mask=torch.ones_like(ids),
+                    past_key_values=passage.cache,
                     generation_config=_configuration(
                         sampling,
-                        max_tokens=min(sampling.max_tokens, context_tokens - len(prompt)),
+                        max_tokens=min(sampling.max_tokens, context_tokens - passage.prompt_tokens),
                         ending_ids=ending_ids,
                     ),
                     logits_processor=[_refuse_no_numbers],
@@ -69,7 +71,7 @@ def answer(
             raise OutOfMemoryError(reason="there is not enough memory for this answer") from error
         reason = f"{type(error).__name__} inside the model"
         raise GenerationError(reason=reason) from error
-    return stream.generated(len(prompt))
+    return stream.generated()
 
 
 def _configuration(sampling: Sampling, *, max_tokens: int, ending_ids: frozenset[int]) -> Any:
@@ -111,7 +113,10 @@ class _Stream:
     `is_done` after each. Runs in the job's thread.
     """
 
-    def __init__(self, output: Output, text: TextStream, ending_ids: frozenset[int]) -> None:
+    def __init__(
+        self, output: Output, text: TextStream, ending_ids: frozenset[int], passage: Passage
+    ) -> None:
+        self._passage = passage
         self._output = output
         self._text = text
         self._ending_ids = ending_ids
@@ -129,6 +134,7 @@ class _Stream:
         if self._first_s is None:
             self._first_s = time.monotonic()
         token = int(ids[0])
+        self._passage.ids.append(token)
         if self._output.stopped:
             self._finish = FinishReason.CANCELLED
         elif token in self._ending_ids:
@@ -149,7 +155,7 @@ class _Stream:
         done = self._finish is not None or self._output.stopped
         return torch.full((input_ids.shape[0],), done, dtype=torch.bool, device=input_ids.device)
 
-    def generated(self, prompt_tokens: int) -> Generated:
+    def generated(self) -> Generated:
         """Hand on the rest of the text and count up."""
         ended_s = time.monotonic()
         if self._finish is None:
@@ -162,8 +168,8 @@ class _Stream:
         first_s = ended_s if self._first_s is None else self._first_s
         return Generated(
             finish_reason=self._finish,
-            prompt_tokens=prompt_tokens,
-            cached_tokens=0,
+            prompt_tokens=self._passage.prompt_tokens,
+            cached_tokens=self._passage.cached_tokens,
             completion_tokens=self._num_tokens,
             prefill_s=first_s - self._begun_s,
             decode_s=ended_s - first_s,

@@ -29,13 +29,17 @@ class LayerWatch:
         layers = [part for part in model.modules() if isinstance(part, GradientCheckpointingLayer)]
         self._num_layers = len(layers)
         self._output: Output | None = None
+        self._read_tokens = 0
         for index, layer in enumerate(layers):
             layer.register_forward_pre_hook(partial(self._before, index))
 
     @contextlib.contextmanager
-    def over(self, output: Output) -> Iterator[None]:
-        """While open, forward passes end early once `output` is stopped; no error comes out."""
-        self._output = output
+    def over(self, output: Output, *, read_tokens: int = 0) -> Iterator[None]:
+        """While open, forward passes end early once `output` is stopped; no error comes out.
+
+        The first `read_tokens` of the prompt are in the cache and pass no layer.
+        """
+        self._output, self._read_tokens = output, read_tokens
         try:
             yield
         except _InterruptedError:
@@ -51,4 +55,5 @@ class LayerWatch:
             raise _InterruptedError
         num_tokens = inputs[0].shape[1] if inputs else 1  # hidden states [B, T, H]
         if num_tokens > 1:  # the prompt: all of its tokens pass each layer together
-            output.prefilling(num_tokens * index // self._num_layers, num_tokens)
+            read_tokens = self._read_tokens + num_tokens * index // self._num_layers
+            output.prefilling(read_tokens, self._read_tokens + num_tokens)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from orion.errors import AgentLoadError, GenerationError, OrionError
+from orion.errors import AgentLoadError, GenerationError, OrionError, OutOfMemoryError
 from orion.runtime.base import LoadedModel
 from orion.runtime.failure import is_out_of_memory
 from orion.runtime.prompt import PromptBuilder
 from orion.runtime.transformers.answering import answer
+from orion.runtime.transformers.caching import PassageStore
 from orion.runtime.transformers.checkpoint import find_checkpoint
 from orion.runtime.transformers.interrupt import LayerWatch
 from orion.runtime.transformers.loading import (
@@ -23,6 +24,7 @@ from orion.runtime.transformers.tokenizer import CheckpointTokenizer
 
 if TYPE_CHECKING:
     from orion.runtime.base import Generated, Job, LoadSpec, Output, Progress
+    from orion.runtime.transformers.caching import Passage
 
 
 class TransformersRuntime:
@@ -39,6 +41,7 @@ class TransformersRuntime:
         self._watch: LayerWatch | None = None
         self._tokenizer: CheckpointTokenizer | None = None
         self._prompts: PromptBuilder | None = None
+        self._passages: PassageStore | None = None
         self._ending_ids: frozenset[int] = frozenset()
         self._context_tokens = 0
         self._one_at_a_time = threading.Lock()
@@ -88,6 +91,7 @@ class TransformersRuntime:
         known = getattr(model.config, "max_position_embeddings", None) or spec.context_tokens
         self._context_tokens = min(spec.context_tokens, int(known))
         self._model, self._watch, self._tokenizer = model, LayerWatch(model), tokenizer
+        self._passages = PassageStore(model, spec.kv_bytes)
         self._prompts = PromptBuilder(tokenizer.template, tokenizer)
         self._ending_ids = tokenizer.ending_ids | ending_ids(model)
         progress("completing", 1.0)
@@ -109,7 +113,7 @@ class TransformersRuntime:
             ContextTooLongError: The prompt does not fit and may not be trimmed.
             GenerationError: The model failed, or none is loaded.
         """
-        if self._watch is None or self._prompts is None or self._tokenizer is None:
+        if self._passages is None or self._prompts is None:
             raise GenerationError(reason="no model is loaded")
         with self._one_at_a_time:
             prompt = self._prompts.build(
@@ -117,11 +121,22 @@ class TransformersRuntime:
                 context_tokens=self._context_tokens,
                 max_tokens=job.sampling.max_tokens,
                 trim_history=job.trim_history,
+                shared_messages=job.shared_messages,
             )
             output.started(prompt_tokens=len(prompt.ids), trimmed_messages=prompt.trimmed_messages)
+            passage = self._passages.open(prompt, job)
+            done = self._answer(passage, job, output)
+            self._passages.close(passage, prompt, job)
+            return done
+
+    def _answer(self, passage: Passage, job: Job, output: Output) -> Generated:
+        assert self._watch
+        assert self._tokenizer
+        assert self._passages
+        try:
             return answer(
                 self._model,
-                prompt.ids,
+                passage,
                 job.sampling,
                 watch=self._watch,
                 ending_ids=self._ending_ids,
@@ -129,7 +144,10 @@ class TransformersRuntime:
                 context_tokens=self._context_tokens,
                 output=output,
             )
+        except OutOfMemoryError:
+            self._passages.clear()  # the next answer may need that memory
+            raise
 
     def close(self) -> None:
         """Let go of the weights; in a child the end of the process does it."""
-        self._model = self._watch = self._prompts = self._tokenizer = None
+        self._model = self._watch = self._prompts = self._tokenizer = self._passages = None

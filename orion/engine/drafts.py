@@ -1,0 +1,51 @@
+"""A message that is still being typed: where it would go, and its model warmed for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from orion.guardrails import validate
+from orion.registry import CONVERSATION_AGENT
+from orion.types import AUTO, Query
+
+if TYPE_CHECKING:
+    from orion.engine.services import Services
+
+
+def consider(
+    services: Services, text: Any, *, session: Any, agent: Any, history: Any
+) -> dict[str, Any]:
+    """Where `text` would go as it stands; its model is loaded ahead where that is likely to pay.
+
+    The draft is neither kept nor logged nor counted.
+
+    Returns:
+        `agent`, `confidence` (1 where the caller chose), `abstained`, `model`, and whether that
+        model is `resident` or `warming`, on its way.
+
+    Raises:
+        InvalidQueryError: It could not be sent as it is.
+    """
+    registry = services.registry
+    query = validate(
+        Query(text=text, agent=agent, history=history, session=session),
+        names=[*registry.agents, *registry.models],
+        limits=services.limits,
+    )
+    chosen, confidence, abstained = query.agent, 1.0, False
+    if query.agent == AUTO:
+        route = services.router.route(query.text, query.history)
+        chosen, confidence, abstained = route.agent, route.confidence, route.abstained
+    model = registry.model_of(chosen)
+    ahead = services.preloader.draft(query.session, chosen, confidence, model)
+    if ahead is not None:
+        services.dispatcher.prefetch(ahead)
+    state = {row["model"]: row["state"] for row in services.dispatcher.models()}.get(model)
+    return {
+        "agent": CONVERSATION_AGENT if chosen in registry.models else chosen,
+        "confidence": confidence,
+        "abstained": abstained,
+        "model": model,
+        "resident": state == "resident",
+        "warming": state == "loading" or (ahead is not None and state != "resident"),
+    }
