@@ -15,7 +15,10 @@ from benchmarks.figures import Figure, any_missed, notes, table
 from benchmarks.memory import memory
 from benchmarks.process import BenchmarkError
 from benchmarks.scheduler import scheduler
+from benchmarks.streams import streams
 from benchmarks.subject import Subject, describe_machine, find_subject, say
+from benchmarks.switch import switch
+from benchmarks.turns import turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,6 +29,9 @@ SCENARIOS: dict[str, tuple[Callable[[Subject, int], list[Figure]], int]] = {
     "cold": (cold, 5),
     "memory": (memory, 5),
     "burst": (burst, 5),
+    "streams": (streams, 7),
+    "switch": (switch, 7),
+    "turns": (turns, 5),
     "scheduler": (scheduler, 9),
 }
 """Name → what measures it and how many rounds it takes by default."""

@@ -19,6 +19,7 @@ from typing import Any
 
 HOST = "127.0.0.1"
 _LOOK_EVERY = 8
+_ACCEPTED_S = 1.0
 _RECEIVE_BYTES = 65_536
 _END_OF_HEAD = b"\r\n\r\n"
 
@@ -115,6 +116,7 @@ class Crowd:
             for client in self.clients:
                 client.connection = socket.create_connection((HOST, self._port))
                 client.connection.settimeout(0.0)
+            time.sleep(_ACCEPTED_S)  # the kernel answers at once, the server takes its time
         self._begun_s = time.monotonic()
         for number, client in enumerate(self.clients):
             self._ask(client)

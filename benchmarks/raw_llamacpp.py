@@ -1,7 +1,8 @@
 """Baseline: xllamacpp used directly, in a process of its own, without anything around it.
 
 `python -m benchmarks.raw_llamacpp SPEC` loads one model, then reads a request per line
-of standard input and writes its outcome as a line of JSON; it ends with its input.
+of standard input (a list: all of them at once) and writes its outcome as a line of JSON; it
+ends with its input.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import secrets
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ class RawModel:
     """One llama.cpp server and the prompt machinery of the product, for the same ids.
 
     Args:
-        spec: `path`, `threads`, `context_tokens`.
+        spec: `path`, `threads`, `context_tokens` of each slot, `slots`.
     """
 
     def __init__(self, spec: dict[str, Any]) -> None:
@@ -32,8 +34,9 @@ class RawModel:
         key = secrets.token_hex(16)
         params = xllamacpp.CommonParams()
         params.model.path = spec["path"]
-        params.n_ctx = self._context_tokens = spec["context_tokens"]
-        params.n_parallel = 1
+        self._context_tokens = spec["context_tokens"]
+        params.n_ctx = spec["context_tokens"] * spec["slots"]
+        params.n_parallel = spec["slots"]
         params.cpuparams.n_threads = spec["threads"]
         params.cpuparams_batch.n_threads = spec["threads"]
         params.api_keys = [key]
@@ -58,11 +61,30 @@ class RawModel:
             request: `messages` as `[role, text]` pairs, `sampling` as the fields of
                 `orion.types.Sampling`.
         """
-        sampling = request["sampling"]
+        return self._generate(self._prompt(request), request["sampling"])
+
+    def answers(self, requests: list[dict[str, Any]]) -> dict[str, Any]:
+        """Generate all at once; `seconds` run from the first call to the last text of all."""
+        prompts = [self._prompt(request) for request in requests]
+        sampled = [request["sampling"] for request in requests]
+        begun_s = time.monotonic()
+        with ThreadPoolExecutor(len(requests)) as threads:
+            made = list(threads.map(self._generate, prompts, sampled))
+        errors = [one["error"] for one in made if "error" in one]
+        if errors:
+            return {"error": errors[0]}
+        return {"answers": made, "seconds": max(one["last_s"] for one in made) - begun_s}
+
+    def _prompt(self, request: dict[str, Any]) -> list[int]:
         messages = [Message(role=Role(role), content=text) for role, text in request["messages"]]
         prompt = self._prompts.build(
-            messages, context_tokens=self._context_tokens, max_tokens=sampling["max_tokens"]
+            messages,
+            context_tokens=self._context_tokens,
+            max_tokens=request["sampling"]["max_tokens"],
         )
+        return list(prompt.ids)
+
+    def _generate(self, ids: list[int], sampling: dict[str, Any]) -> dict[str, Any]:
         texts: list[str] = []
         moments_s: list[float] = []
         last: dict[str, Any] = {}
@@ -77,16 +99,17 @@ class RawModel:
             return False
 
         begun_s = time.monotonic()
-        self._server.handle_completions(_parameters(prompt.ids, sampling), on_chunk)
+        self._server.handle_completions(_parameters(ids, sampling), on_chunk)
         if "error" in last:
             return {"error": str(last["error"])}
         tokens = int(last["usage"]["completion_tokens"])
         decode_s = moments_s[-1] - moments_s[0]
         return {
             "ttft_s": moments_s[0] - begun_s,
+            "last_s": moments_s[-1],
             "tokens_per_s": (tokens - 1) / decode_s if decode_s else None,
             "tokens": tokens,
-            "prompt_tokens": len(prompt.ids),
+            "prompt_tokens": len(ids),
             "cached_tokens": int(last["timings"].get("cache_n", 0)),
             "finish_reason": last["choices"][0]["finish_reason"],
             "text": "".join(texts),
@@ -112,7 +135,9 @@ def main(arguments: list[str]) -> int:
     model = RawModel(json.loads(arguments[0]))
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
-        print(json.dumps(model.answer(json.loads(line))), flush=True)
+        asked = json.loads(line)
+        made = model.answers(asked) if isinstance(asked, list) else model.answer(asked)
+        print(json.dumps(made), flush=True)
     return 0
 
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class RawProcess:
     """`benchmarks.raw_llamacpp`, loaded; leaving the context ends it."""
 
-    def __init__(self, subject: Subject) -> None:
-        spec = json.dumps(subject.raw_spec())
+    def __init__(self, subject: Subject, *, slots: int = 1) -> None:
+        spec = json.dumps({**subject.raw_spec(), "slots": slots})
         self._child = Child("-m", "benchmarks.raw_llamacpp", spec, talks=True)
 
     def __enter__(self) -> Self:
@@ -42,8 +42,19 @@ class RawProcess:
         Raises:
             BenchmarkError: It failed or died.
         """
+        return self._exchange({"messages": messages, "sampling": sampling})
+
+    def ask_all(self, requests: list[dict[str, Any]]) -> dict[str, Any]:
+        """All of them at once; see `RawModel.answers`.
+
+        Raises:
+            BenchmarkError: It failed or died.
+        """
+        return self._exchange(requests)
+
+    def _exchange(self, asked: Any) -> dict[str, Any]:
         assert self._child.process.stdin
-        line = json.dumps({"messages": messages, "sampling": sampling}) + "\n"
+        line = json.dumps(asked) + "\n"
         self._child.process.stdin.write(line.encode())
         self._child.process.stdin.flush()
         return self._read()

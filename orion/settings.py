@@ -123,7 +123,7 @@ class QueueSettings(_Group):
     """Who waits, and in which order."""
 
     tokens: int = Field(
-        65_536, ge=1, description="Prompt tokens (estimated) that may wait beyond one request."
+        65_536, ge=1, description="Prompt tokens (estimated) that may wait; a single request always may."
     )
     client_share: float = Field(
         0.5, gt=0, le=1, description="Of a busy system, what one client may hold."
@@ -132,7 +132,7 @@ class QueueSettings(_Group):
         16, ge=1, description="Answers of one model in a row while others wait for its place."
     )
     patience_s: Seconds = Field(
-        15.0, description="A model that waits longer for a place gets the next one."
+        15.0, description="Who waits longer for a place gets one, once its holder has had it for as long."
     )
 
 
@@ -140,7 +140,7 @@ class MemorySettings(_Group):
     """Which models stay in memory, and for how long."""
 
     budget_bytes: int | None = Field(
-        None, ge=1, description="For all resident models; None: what the machine has free."
+        None, ge=1, description="For all resident models; unset: what the machine has free."
     )
     reserve_bytes: int = Field(
         256 * 1024**2, ge=0, description="Left free beside the models, for everything else."
@@ -154,7 +154,7 @@ class MemorySettings(_Group):
         True, description="Callers may set `keep_alive` with a request."
     )
     pinned: tuple[str, ...] = Field(
-        (), description="Agents or models whose weights only leave when asked to (JSON list)."
+        (), description="Agents or models that leave memory only when asked to."
     )
 
 

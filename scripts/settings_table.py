@@ -90,6 +90,7 @@ def _type_words(annotation: Any) -> str:
         Path: "path",
         SecretStr: "secret text",
         str: "text",
+        tuple: "JSON list",
     }
     if origin is not None:
         annotation = origin
@@ -105,6 +106,8 @@ def _default(variable: str, field: FieldInfo) -> str:
         return "unset"
     if isinstance(field.default, bool):
         return f"`{str(field.default).lower()}`"
+    if field.default == ():
+        return "`[]`"
     if isinstance(field.default, str) and not field.default:
         return "empty"
     return f"`{field.default}`"

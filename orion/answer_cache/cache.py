@@ -64,6 +64,7 @@ class AnswerCache:
             source: Where the answer comes from if it is not here; untouched otherwise.
             shared: Whether others may join a flight that begins now.
         """
+        self._catch_up(key)
         with self._lock:
             if key is not None:
                 hit = self._store.get(key)
@@ -118,6 +119,13 @@ class AnswerCache:
                 "evicted": store.evicted,
                 "expired": store.expired,
             }
+
+    def _catch_up(self, key: AnswerKey | None) -> None:
+        """Nobody is to join what has ended, though none of its callers has heard so."""
+        with self._lock:
+            flight = self._joinable.get(key) if key is not None else None
+        if flight is not None:
+            flight.catch_up()
 
     def _closed(self, flight: Flight[Any], answer: StoredAnswer | None) -> None:
         """Nobody joins `flight` any more; it may have ended. Under the lock."""

@@ -86,8 +86,21 @@ class Flight(Generic[M]):
         self._started = False
         self._on_close = on_close
 
-    def read(self, timeout_s: float) -> None:
-        """Take the next message off the source, for all. Only who set `is_being_read`."""
+    def catch_up(self) -> None:
+        """Take what was said and nobody has read: where its callers are slow, it may be over."""
+        while True:
+            with self.changed:
+                if not self._started or self.is_over or self.is_being_read:
+                    return
+                self.is_being_read = True
+            if not self.read(0.0):
+                return
+
+    def read(self, timeout_s: float) -> bool:
+        """Take the next message off the source, for all. Only who set `is_being_read`.
+
+        Returns whether there was one.
+        """
         message: M | None = None
         kind: MessageKind | None = None
         answer: StoredAnswer | None = None
@@ -104,6 +117,7 @@ class Flight(Generic[M]):
                 if message is not None and kind is not None:
                     self._take(message, kind, answer)
                 self.changed.notify_all()
+        return message is not None
 
     def _start(self) -> None:
         if not self._started:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     Carried = RouteEvent | DeltaEvent | FinalEvent | ErrorEvent
 
 BUFFER_CHARS = 262_144
+CROWD_S = 0.05
 _LOOK_S = 0.25
 
 
@@ -161,6 +162,7 @@ class EventBridge:
         self._open = 0
         self._undecided = 0
         self._coming = 0
+        self._num_seen = 0
         self._threads = ThreadPoolExecutor(self._capacity, thread_name_prefix="orion-api")
 
     @property
@@ -175,20 +177,26 @@ class EventBridge:
         on their way as many are let through as there may ever be places.
         """
         error = self._engine.door(client)
+        self._num_seen += 1
         on_the_way = self._undecided + self._coming
         if error is None and (on_the_way >= self._room or not self.has_place):
             error = self._overloaded()
         return error
 
     async def let_others_by(self) -> None:
-        """Count as on the way to the engine, but let the loop do first what it has to do.
+        """Count as on the way to the engine, but wait while others come with every turn.
 
-        Where a crowd comes at once, those that are refused are gone before threads of those
-        that are let in begin to compete with the loop.
+        Where a crowd comes at once, those that are refused are gone before the threads of
+        those that are let in begin to compete with the loop. Alone it is two turns of the loop.
         """
         self._coming += 1
+        until_s = time.monotonic() + CROWD_S
         try:
-            await asyncio.sleep(0)
+            seen = -1
+            while seen != self._num_seen and time.monotonic() < until_s:
+                seen = self._num_seen
+                await asyncio.sleep(0)  # what has come is read in one turn
+                await asyncio.sleep(0)  # and looked at in the next
         finally:
             self._coming -= 1
 

@@ -28,11 +28,7 @@ if TYPE_CHECKING:
 CHAT_PATH = "/v1/chat/completions"
 LOOKS_PER_S = 50.0
 LOOKS_AT_ONCE = 16
-_HEADERS = [
-    (b"content-type", b"application/json"),
-    (b"cache-control", b"no-store"),
-    (b"x-content-type-options", b"nosniff"),
-]
+_KEPT = 256
 
 
 class Looks:
@@ -73,6 +69,7 @@ class ChatDoor:
         self._app = app
         self._bridge = bridge
         self._looks = looks or Looks()
+        self._refusals = Refusals()
         self._inside: Counter[bytes] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,7 +87,7 @@ class ChatDoor:
         error = self._bridge.refusal(client_of(body or {}, scope))
         if error is not None and body is not None and not (known and self._passes(data)):
             self._bridge.turned_away(error)
-            await _refuse(send, error)
+            await self._refusals.send(send, error)
             return
         await self._bridge.let_others_by()
         self._inside[data] += known
@@ -151,14 +148,35 @@ def _replayed(first: Message, receive: Receive) -> Receive:
     return replayed
 
 
-async def _refuse(send: Send, error: OrionError) -> None:
+class Refusals:
+    """Refusals as ASGI messages. In a crowd many are equal: those are written once."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[Any, ...], tuple[int, list[tuple[bytes, bytes]], bytes]] = {}
+
+    async def send(self, send: Send, error: OrionError) -> None:
+        """Answer with `error` in the protocol's shape."""
+        key = (error.code, *error.facts.values())
+        made = self._made.get(key)
+        if made is None:
+            if len(self._made) >= _KEPT:
+                self._made.clear()
+            made = self._made[key] = _written(error)
+        status, headers, body = made
+        named = [*headers, (b"x-request-id", new_request_id().encode())]
+        await send({"type": "http.response.start", "status": status, "headers": named})
+        await send({"type": "http.response.body", "body": body})
+
+
+def _written(error: OrionError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     problem = problem_of(error)
     body = dumps({"error": problem.as_dict()})
-    headers = [
-        *_HEADERS,
-        (b"content-length", b"%d" % len(body)),
-        (b"x-request-id", new_request_id().encode()),
-        *((name.encode(), value.encode()) for name, value in problem.headers.items()),
-    ]
-    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    named = {
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        "cache-control": "no-store",
+        "x-content-type-options": "nosniff",
+        **problem.headers,
+    }
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in named.items()]
+    return problem.status, headers, body

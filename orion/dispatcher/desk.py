@@ -15,7 +15,7 @@ from orion.dispatcher.outcomes import Outcomes
 from orion.dispatcher.quarantine import Quarantine
 from orion.dispatcher.reading import Reading
 from orion.dispatcher.ticket import Ended, Granted
-from orion.errors import CircuitOpenError, InvalidQueryError, OrionError
+from orion.errors import CircuitOpenError, InvalidQueryError, NoRoomError, OrionError
 from orion.scheduling import CacheLimits, QueueLimits, Scheduler, Waiter
 
 if TYPE_CHECKING:
@@ -144,8 +144,13 @@ class Desk(ModelDesk):
         assert record
         assert record.plan
         if self.scheduler.resident[model].speculative:
-            saved_s = self.scheduler.pace.load_s(model)
-            self.notify("granted", model, speculative=True, load_s_saved=saved_s)
+            self.notify(
+                "granted",
+                model,
+                speculative=True,
+                load_s_saved=self.scheduler.pace.load_s(model),
+                ahead_s=max(0.0, ticket.waiting_s - record.load_began_s),
+            )
         if attempt.generate is None:
             ticket.end(self._granted(ticket, now_s))
             del self.tickets[request_id]
@@ -207,6 +212,8 @@ class Desk(ModelDesk):
         """The scheduler cannot serve it: another agent may, unless the queue is full."""
         self.tally.refusals[error.code] = self.tally.refusals.get(error.code, 0) + 1
         ticket = self.tickets.get(request_id)
+        if isinstance(error, NoRoomError):
+            self.forget_plan(error.facts["agent"])
         if ticket is not None:  # as one more event: the scheduler is in the middle of a decision
             self.post(lambda: self.outcomes.failed(ticket, error))
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from orion.dispatcher.arrivals import Arrivals
 from orion.dispatcher.desk import Desk
-from orion.dispatcher.limits import BreakerFor, DispatcherLimits
 from orion.dispatcher.floor import StartWorker, WorkerFloor, WorkerRecord
 from orion.dispatcher.survey import model_rows, queue_row
 from orion.dispatcher.ticket import Ended, Ticket
@@ -25,14 +24,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from orion.clock import Clock
-    from orion.dispatcher.limits import Observer, Tally
     from orion.dispatcher.faults import Faults
     from orion.dispatcher.floor import LoadPlan
+    from orion.dispatcher.limits import BreakerFor, DispatcherLimits, Observer, Tally
     from orion.logs import Log
 
 _TICK_S = 0.05
 _TELL_EVERY_S = 0.25
 _CLOSE_LIMIT_S = 4.0
+_LAST_EXIT_S = 0.6
 
 
 def _unknown() -> int | None:
@@ -162,9 +162,17 @@ class Dispatcher:
         """From now on keep warm workers; not before the first load, which they would slow."""
         self._spares_wanted = self._limits.spares
 
-    def prefetch(self, model: str) -> None:
-        """Load `model` on a guess, where that costs nobody anything."""
-        self._inbox.put(lambda: self._guess(model))
+    def prefetch(self, model: str, *, wait_s: float = 0.0) -> bool:
+        """Load `model` on a guess, where that costs nobody anything.
+
+        Returns whether that is so, as far as it was known within `wait_s`.
+        """
+        begun: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._inbox.put(lambda: begun.put(self._guess(model)))
+        try:
+            return begun.get(timeout=wait_s)
+        except queue.Empty:
+            return False
 
     def pin(self, model: str, *, pinned: bool) -> None:
         """Have `model` leave only when asked to, or not any more."""
@@ -268,10 +276,12 @@ class Dispatcher:
         if not self._desk.scheduler.loading:
             self._floor.keep_spares(self._limits.spare_class, self._spares_wanted)
 
-    def _guess(self, model: str) -> None:
+    def _guess(self, model: str) -> bool:
         refused = self._draining or self._breaker_for("load", model).would_refuse()
         if refused or not self._desk.scheduler.on_prefetch(model):
             self._desk.notify("declined", model)
+            return False
+        return True
 
     def _revive(self) -> None:
         """Load again what was lost, unless a request has seen to it."""
@@ -292,8 +302,10 @@ class Dispatcher:
     def _close(self) -> None:
         for request_id in list(self._desk.tickets):
             self._desk.outcomes.end(request_id, ShuttingDownError())
+        for model in list(self._desk.scheduler.loading):
+            self._desk.scheduler.cache.abort(model)
         for record in list(self._floor.records.values()):
-            self._floor.end(record)
+            self._floor.end(record, within_s=_LAST_EXIT_S)
         until_s = self._clock.now() + _CLOSE_LIMIT_S
         while self._floor.records and self._clock.now() < until_s:
             self._handle_next()

@@ -127,10 +127,11 @@ class WorkerFloor:
         record.load_began_s = record.progress_s = self._clock.now()
         record.worker.send(plan.load)
 
-    def end(self, record: WorkerRecord) -> None:
+    def end(self, record: WorkerRecord, *, within_s: float | None = None) -> None:
         """Ask a worker to leave; it is killed if it does not in time."""
         record.state = WorkerState.LEAVING
-        record.kill_at_s = self._clock.now() + self._exit_limit_s
+        limit_s = self._exit_limit_s if within_s is None else within_s
+        record.kill_at_s = self._clock.now() + limit_s
         record.worker.send(Exit())
         record.worker.close()
 

@@ -15,9 +15,10 @@ Post = Callable[[Callable[[], None]], None]
 Observer = Callable[[str, str, dict[str, Any]], None]
 """Hears what happens to models: an event, the model, and facts about it. Must not block.
 
-`loaded` {seconds, speculative}, `granted` {speculative, load_s_saved} for the first answer of a
-model that was loaded on a guess, `gone` {speculative_unused}, `declined` {} for a guess that is not
-loaded: somebody waits, is answered, or holds every place.
+`loaded` {seconds, speculative}; `granted` {speculative, load_s_saved, ahead_s} for the first answer
+of a model that was loaded on a guess, and was asked for `ahead_s` after its load began; `gone`
+{speculative_unused}, of such a load that failed too; `declined` {} for a guess that is not loaded:
+somebody waits, is answered, or holds every place.
 """
 
 BreakerFor = Callable[[str, str], "Breaker"]

@@ -5,7 +5,6 @@ No method may be called on another thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from orion.errors import AgentLoadError, CircuitOpenError, OrionError
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable
 
     from orion.breakers import Permit
     from orion.clock import Clock
@@ -59,7 +59,7 @@ class ModelDesk:
         self.tally.speculative_loads += speculative
         self.log.info("load.begins", model=model, speculative=speculative)
         try:
-            self._planned_bytes.pop(model, None)  # the next load is planned for what is free then
+            self.forget_plan(model)  # the next load is planned for what is free then
             plan = self.plan(model)
             self.load_permits[model] = self._load_permit(model)
             fault = self.faults.take(model, "load")
@@ -96,7 +96,7 @@ class ModelDesk:
             self.floor.end(record)
 
     def abort_load(self, model: str) -> None:
-        """End the worker of a load that was only a guess."""
+        """End the worker of a load that was only a guess, or is of what holds no more."""
         record = self.floor.holder(model)
         if record is None:  # it could not even begin
             self.post(lambda: self.scheduler.on_gone(model))
@@ -115,21 +115,32 @@ class ModelDesk:
                 return 0
         return self._planned_bytes[model]
 
+    def forget_plan(self, model: str) -> None:
+        """Have it planned anew: with more or less room it may take more or less."""
+        self._planned_bytes.pop(model, None)
+
     def total_bytes(self) -> int | None:
         """What models could have at most."""
         return self.most_bytes
 
     def retire(self, model: str) -> None:
-        """What was known of `model` holds no more: let it go once idle, and back as it is now."""
-        self._planned_bytes.pop(model, None)
+        """What was known of `model` holds no more: let it go once idle, and back as it is now.
+
+        A load under way begins anew: who waits for it may know `model` only as it is now.
+        """
+        self.forget_plan(model)
         self.scheduler.cache.measured_bytes.pop(model, None)
         self.scheduler.pace.forget(model)
         self.load_errors.pop(model, None)
         is_pinned = model in self.scheduler.cache.pinned
-        record = self.floor.holder(model)
+        load, record = self.scheduler.loading.get(model), self.floor.holder(model)
+        guessed = load is not None and load.speculative
         if record is not None:
-            record.renewing = model in self.used_models
+            record.renewing = model in self.used_models and not guessed
             record.dismissed = not record.renewing
+        if load is not None:
+            self.scheduler.cache.abort(model)
+            self.abort_load(model)
         self.scheduler.ask_unload(model)
         if is_pinned:
             self.scheduler.cache.pinned.add(model)
@@ -166,6 +177,8 @@ class ModelDesk:
             permit.failure(error)
         load = self.scheduler.loading.get(model)
         guessed = load is not None and load.speculative
+        if guessed:
+            self.notify("gone", model, speculative_unused=True)
         if not guessed and (model in self.used_models or model in self.revival.models):
             self.revival.failed(model, self.clock.now(), hopeless=not error.retryable)
         self.scheduler.on_load_failed(model, error)

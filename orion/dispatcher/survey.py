@@ -31,22 +31,27 @@ def model_rows(scheduler: Scheduler, now_s: float) -> list[dict[str, Any]]:
             }
         )
     for model, load in list(cache.loading.items()):
-        line = scheduler.lines.get(model)
-        rows.append(
-            {
-                "model": model,
-                "state": "loading",
-                "bytes": load.need_bytes,
-                "slots": None,
-                "leases": 0,
-                "waiting": line.size if line else 0,
-                "pinned": model in cache.pinned,
-                "keep_alive_s": None,
-                "expires_in_s": None,
-                "speculative": load.speculative,
-            }
-        )
+        row = _moving(scheduler, model, "loading", load.need_bytes)
+        rows.append({**row, "speculative": load.speculative})
+    for model, num_bytes in list(cache.aborted.items()):  # loads that were given up
+        rows.append(_moving(scheduler, model, "leaving", num_bytes))
     return rows
+
+
+def _moving(scheduler: Scheduler, model: str, state: str, num_bytes: int) -> dict[str, Any]:
+    line = scheduler.lines.get(model)
+    return {
+        "model": model,
+        "state": state,
+        "bytes": num_bytes,
+        "slots": None,
+        "leases": 0,
+        "waiting": line.size if line else 0,
+        "pinned": model in scheduler.cache.pinned,
+        "keep_alive_s": None,
+        "expires_in_s": None,
+        "speculative": False,
+    }
 
 
 def queue_row(scheduler: Scheduler) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from orion.types import AUTO, Query
 if TYPE_CHECKING:
     from orion.engine.services import Services
 
+_VERDICT_S = 0.1
+
 
 def consider(
     services: Services, text: Any, *, session: Any, agent: Any, history: Any
@@ -38,8 +40,7 @@ def consider(
         chosen, confidence, abstained = route.agent, route.confidence, route.abstained
     model = registry.model_of(chosen)
     ahead = services.preloader.draft(query.session, chosen, confidence, model)
-    if ahead is not None:
-        services.dispatcher.prefetch(ahead)
+    begun = ahead is not None and services.dispatcher.prefetch(ahead, wait_s=_VERDICT_S)
     state = {row["model"]: row["state"] for row in services.dispatcher.models()}.get(model)
     return {
         "agent": CONVERSATION_AGENT if chosen in registry.models else chosen,
@@ -47,5 +48,5 @@ def consider(
         "abstained": abstained,
         "model": model,
         "resident": state == "resident",
-        "warming": state == "loading" or (ahead is not None and state != "resident"),
+        "warming": state == "loading" or (begun and state != "resident"),
     }

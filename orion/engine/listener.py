@@ -72,7 +72,10 @@ class Listener:
             client=query.client,
             keep_alive_s=query.keep_alive_s,
         )
-        self._source = TicketSource(services.dispatcher, ticket)
+        # Where a reload came in between, its model may have been loaded as another one.
+        self._source = TicketSource(
+            services.dispatcher, ticket, holds=lambda: services.registry is registry
+        )
         self._key = cache.key(question_of(query, ticket, agent_id, registry))
         found = cache.board(self._key, self._source, shared=query.deadline_s is None)
         if isinstance(found, Hit):
@@ -104,10 +107,14 @@ class Listener:
             self._seat.leave()
 
     def _is_anothers(self, error: OrionError) -> bool:
-        """Whether it is about the share of the client who asked first, if that is another one."""
+        """Whether it is about who asked first: its share, if it is another client, or its time."""
         assert self._seat
+        if self._seat.leads or self._account.has_text:
+            return False
+        if isinstance(error, DeadlineExceededError):
+            return bool(error.facts["limit_s"] == self._services.request_s)
         is_public = self._key is not None and not self._key.session
-        return is_public and not self._seat.leads and isinstance(error, TooManyRequestsError)
+        return is_public and isinstance(error, TooManyRequestsError)
 
     def _left_s(self) -> float:
         if self._until_s == math.inf:
@@ -119,12 +126,11 @@ class Listener:
         return left_s
 
     def _ask_alone(self) -> Seat[Said]:
-        """What was joined is refused for another's sake: ask for oneself."""
+        """What was joined is refused for another's sake: ask for oneself, in the time left."""
         assert self._seat
         assert self._source
         self._seat.leave()
         self._account.cached_age_s = None
-        self._until_s = math.inf
         seat = self._services.answer_cache.board(None, self._source)
         assert not isinstance(seat, Hit)
         self._sit_down(seat)

@@ -12,7 +12,7 @@ from orion.routing import language_of
 from orion.types import FinishReason, Sampling, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from orion.dispatcher import Dispatcher, Ticket
     from orion.registry import Registry
@@ -22,12 +22,22 @@ _RULES = ("guardrails 1",)
 """Versions of what checks and cleans text; a change makes older answers unfindable."""
 
 
-class TicketSource(Source[Said]):
-    """Submits `ticket` when the first caller listens, and keeps answers that are whole."""
+def _always() -> bool:
+    return True
 
-    def __init__(self, dispatcher: Dispatcher, ticket: Ticket) -> None:
+
+class TicketSource(Source[Said]):
+    """Submits `ticket` when the first caller listens, and keeps answers that are whole.
+
+    `holds` says at the end whether the question means what it meant: only then is one kept.
+    """
+
+    def __init__(
+        self, dispatcher: Dispatcher, ticket: Ticket, *, holds: Callable[[], bool] = _always
+    ) -> None:
         self._dispatcher = dispatcher
         self._ticket = ticket
+        self._holds = holds
 
     def start(self) -> None:
         """Put the request into the queue."""
@@ -56,6 +66,8 @@ class TicketSource(Source[Said]):
             return None
         grants = [message for message in messages if isinstance(message, Granted)]
         if len(grants) != 1 or any(isinstance(message, FellBack) for message in messages):
+            return None
+        if not self._holds():
             return None
         return StoredAnswer(text=text, usage=usage_of(done), runtime=grants[0].runtime)
 

@@ -35,7 +35,8 @@ class Ledger:
         self.active = True
         self.reason = ""
         self._window = window
-        # Of each: whether it was right, and whether the model asked for was there anyway.
+        # Of each that was judged or has cost something: whether it was right, and whether the
+        # model asked for was there anyway.
         self._judged: deque[tuple[Prediction, bool, bool]] = deque(maxlen=window)
         self.made = self.hits = self.kept = self.neither = self.dropped = 0
         self.switches = 0
@@ -58,7 +59,7 @@ class Ledger:
         self.hits += hit
         self.kept += kept and not hit
         self.neither += not hit and not kept
-        self._judged.append((prediction, hit, kept and not hit))
+        self._note(prediction, hit=hit, kept=kept and not hit)
 
     def loaded(self, prediction: Prediction) -> None:
         """Its model is resident, and nobody has asked for it yet."""
@@ -69,6 +70,7 @@ class Ledger:
         """Its model left without having been used, or its load was given up."""
         self.wasted += prediction.loaded
         self.given_up += not prediction.loaded
+        prediction.saved_s = 0.0
 
     def saved(self, prediction: Prediction, seconds: float) -> None:
         """A real request found its model, `seconds` sooner than by loading it then."""
@@ -77,9 +79,14 @@ class Ledger:
         prediction.saved_s = seconds
 
     def lost(self, prediction: Prediction, seconds: float) -> None:
-        """A real request waited `seconds` for a model that this prediction's load displaced."""
+        """A real request waited `seconds` for a model that this prediction's load displaced.
+
+        That counts at once: who typed it may never ask for anything.
+        """
         self.lost_s += seconds
         prediction.lost_s += seconds
+        if not prediction.judged:
+            self._note(prediction, hit=False, kept=True)
 
     def balance(self) -> tuple[float, float]:
         """Seconds saved and seconds lost by the latest predictions, so far as known."""
@@ -128,6 +135,17 @@ class Ledger:
                 for name, value in self._latest().items()
             },
         }
+
+    def _note(self, prediction: Prediction, *, hit: bool, kept: bool) -> None:
+        """Enter it among the latest, once; a later verdict replaces an earlier one."""
+        entry = (prediction, hit, kept)
+        for index, (known, *_) in enumerate(self._judged):
+            if known is prediction:
+                self._judged[index] = entry
+                return
+        if not prediction.judged:
+            prediction.judged = True
+            self._judged.append(entry)
 
     def _latest(self) -> dict[str, Any]:
         saved_s, lost_s = self.balance()

@@ -23,6 +23,7 @@ class Prediction:
     `silent` ones are made while their ledger is off: nothing is loaded for them. The load was
     asked for at `began_s`, unless it was `declined`, and `loaded` when it was complete.
     One that `repairs` brings a model back that another prediction displaced: that saves nothing.
+    It is `judged` once it is entered among those by which its ledger goes off and on.
     A request came at `asked_s`. `saved_s` is what it did not wait (None: not known yet),
     `lost_s` what real requests waited for models that the load displaced.
     """
@@ -35,6 +36,7 @@ class Prediction:
     declined: bool = False
     loaded: bool = False
     repairs: bool = False
+    judged: bool = False
     asked_s: float | None = None
     saved_s: float | None = None
     lost_s: float = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -256,7 +257,9 @@ class Preloader:
             return
         asked_s = self._clock.now() if used.asked_s is None else used.asked_s
         load_s = float(facts.get("load_s_saved") or 0.0)
-        saved_s = min(load_s, asked_s - used.began_s)
+        # Asked for by another session than the one it was predicted for, `asked_s` is not known.
+        ahead_s = min(asked_s - used.began_s, float(facts.get("ahead_s", math.inf)))
+        saved_s = min(load_s, ahead_s)
         ledger = self._ledgers[used.kind]
         ledger.saved(used, 0.0 if used.repairs else saved_s)
         if used.repairs and load_s > saved_s:

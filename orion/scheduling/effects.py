@@ -15,8 +15,8 @@ class QueueLimits:
 
     `queue_max` requests beyond what can run; `queue_tokens` prompt tokens among those that
     wait; one client holds at most `client_share` of it all while others are here. Where models
-    compete for a place, each gives up to `turn_max` answers in a row, and one that has waited
-    for `patience_s` gets the next place.
+    compete for a place, each gives up to `turn_max` answers in a row; past one that has waited
+    for `patience_s`, it goes on only until it has had its own place for as long.
     """
 
     queue_max: int

@@ -32,6 +32,7 @@ class Resident:
 
     slots: int
     num_bytes: int = 0
+    loaded_s: float = 0.0
     leases: int = 0
     last_used: int = 0
     idle_since_s: float = 0.0
@@ -154,6 +155,7 @@ class ModelCache:
         held = Resident(
             slots=slots,
             num_bytes=num_bytes or (load.need_bytes if load else 0),
+            loaded_s=now_s,
             idle_since_s=now_s,
             keep_alive_s=self.limits.keep_alive_s,
             speculative=bool(load and load.speculative),

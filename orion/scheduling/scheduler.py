@@ -263,6 +263,5 @@ class Scheduler:
         self.cache.lease(held, waiter.keep_alive_s, waiter.client)
         self.shares.runs(waiter.client)
         held.turn = held.turn + 1 if self.turns.pending else 0
-        self.turns.drop_guess()
         self.effects.grant(waiter.request_id, waiter.model)
         held.speculative = False

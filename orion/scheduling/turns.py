@@ -69,6 +69,8 @@ class Turns:
 
     def fill(self) -> None:
         """Give places to the models that wait for one, the longest wait first."""
+        if self._scheduler.num_waiting or self._cache.num_leases:
+            self.drop_guess()
         while self.pending:
             model = next(iter(self.pending))
             if self._has_room(model):
@@ -113,17 +115,14 @@ class Turns:
         if model is not None:
             self.guess(model)
 
-    def drop_guess(self) -> bool:
-        """Give up a speculative load that nobody waits for; a request goes before it."""
+    def drop_guess(self) -> None:
+        """Give up a speculative load, unless somebody waits for it; requests go before it."""
         self._guess = None
         for model, load in self._cache.loading.items():
-            if load.speculative:
-                if model in self._scheduler.lines:
-                    return False
+            if load.speculative and model not in self._scheduler.lines:
                 self._cache.abort(model)
                 self._scheduler.effects.abort_load(model)
-                return True
-        return False
+                return
 
     def let_go(self, model: str, held: Resident) -> None:
         """Evict a model that has no more answers to give and was to leave then."""
@@ -153,7 +152,7 @@ class Turns:
 
     def _make_room(self, model: str) -> bool:
         """Begin to make room for `model`. False: there never will be, and it was refused."""
-        if self.drop_guess() or self._cache.aborted or self._cache.is_leaving:
+        if self._cache.aborted or self._cache.is_leaving:
             return True
         victim = self._cache.victim()
         if victim is not None:
@@ -170,12 +169,17 @@ class Turns:
         """End the turn of a busy model, if it is over."""
         if self._yielding is not None:
             return
-        limits = self._scheduler.limits
-        starving = self._scheduler.clock.now() - self.pending[model] >= limits.patience_s
+        limits, now_s = self._scheduler.limits, self._scheduler.clock.now()
+        starving = now_s - self.pending[model] >= limits.patience_s
         busy = [
             (-held.turn, held.last_used, name)
             for name, held in self._cache.resident.items()
-            if name not in self._cache.pinned and (starving or held.turn >= limits.turn_max)
+            if name not in self._cache.pinned
+            and (
+                held.turn >= limits.turn_max
+                # A backlog of many models would otherwise swap them after every answer.
+                or (starving and now_s - held.loaded_s >= limits.patience_s)
+            )
         ]
         if busy:
             self._yielding = min(busy)[2]

@@ -239,7 +239,7 @@ class TestQueue:
     def test_gradio_never_queues_before_the_engine_does(
         self, make_fake_engine: MakeEngine, serve: Serve, client: Connect
     ) -> None:
-        """Slots and waiting places fill, and the next caller is refused by the engine."""
+        """Slots and waiting places fill, and who holds them all is refused by the engine."""
         engine = make_fake_engine(worker={"slots": 2, "spares": 0}, queue_max=6)
         api = client(serve(engine))
         jobs = [api.submit(LONG, api_name="/chat_events") for _ in range(8)]
@@ -247,7 +247,7 @@ class TestQueue:
 
         last = api.submit("hello", api_name="/chat_events").result(timeout=5)
 
-        assert last["code"] == "overloaded"
+        assert last["code"] == "too_many_requests"
         assert last["retry_after_s"] > 0
         for job in jobs:
             job.cancel()

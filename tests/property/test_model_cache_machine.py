@@ -24,34 +24,28 @@ class Books(RuleBasedStateMachine):
 
     @initialize(
         places=st.integers(1, 4),
-        slots=st.integers(1, 3),
-        budget=st.none() | st.integers(5, 15),
-        reserve=st.integers(0, 2),
+        default_slots=st.integers(1, 3),
+        budget_bytes=st.none() | st.integers(5, 15),
+        reserve_bytes=st.integers(0, 2),
         keep_alive_s=st.sampled_from([-1.0, 0.0, 5.0]),
         pinned=st.frozensets(MODELS, max_size=2),
     )
-    def build(self, places, slots, budget, reserve, keep_alive_s, pinned) -> None:
-        limits = CacheLimits(
-            places=places,
-            default_slots=slots,
-            budget_bytes=budget,
-            reserve_bytes=reserve,
-            keep_alive_s=keep_alive_s,
-            pinned=pinned,
-        )
-        self.cache, self.limits = ModelCache(limits), limits
+    def build(self, **given) -> None:
+        self.limits = CacheLimits(**given)
+        self.cache = ModelCache(self.limits)
         self.now_s = 0.0
         self.used: list[str] = []  # resident models, the least recently used first
         self.slots: dict[str, int] = {}
         self.bytes: dict[str, int] = {}  # of every process that lives
-        self.known_bytes: dict[str, int] = {}
+        self.planned: dict[str, int] = {}
+        self.known: dict[str, tuple[int, int]] = {}  # measured bytes, and the plan they were of
         self.loading: dict[str, bool] = {}
         self.aborting: set[str] = set()
         self.leaving: set[str] = set()
         self.leases: list[tuple[str, str]] = []
         self.keep_alive_s: dict[str, float] = {}
         self.idle_since_s: dict[str, float] = {}
-        self.pinned = set(pinned)
+        self.pinned = set(self.limits.pinned)
 
     @rule(seconds=st.sampled_from([0.5, 3.0, 10.0]))
     def time_passes(self, seconds) -> None:
@@ -65,7 +59,9 @@ class Books(RuleBasedStateMachine):
         known = model in {*self.used, *self.loading, *self.aborting}
         assert cache.is_known(model) == known
         need = cache.need_bytes(model, lambda _: planned)
-        assert need == (self.known_bytes.get(model) or planned)
+        measured, plan = self.known.get(model, (0, 0))
+        assert need == (planned if not measured or 0 < planned < plan else measured)
+        self.planned[model] = planned
         within = (
             limits.budget_bytes is None or sum(self.bytes.values()) + need <= limits.budget_bytes
         )
@@ -84,7 +80,8 @@ class Books(RuleBasedStateMachine):
         held = self.cache.loaded(model, slots, num_bytes, self.now_s)
         assert held.speculative == self.loading.pop(model)
         if num_bytes:
-            self.bytes[model] = self.known_bytes[model] = num_bytes
+            self.bytes[model] = num_bytes
+            self.known[model] = num_bytes, self.planned[model]
         self.slots[model] = slots
         self.keep_alive_s[model] = self.limits.keep_alive_s
         self._use(model)
@@ -127,7 +124,8 @@ class Books(RuleBasedStateMachine):
     def a_process_is_measured(self, model, num_bytes) -> None:
         self.cache.measured(model, num_bytes)
         if model in self.used and num_bytes > self.bytes[model]:
-            self.bytes[model] = self.known_bytes[model] = num_bytes
+            self.bytes[model] = num_bytes
+            self.known[model] = num_bytes, self.known.get(model, (0, 0))[1]
 
     @rule(model=MODELS)
     def a_model_is_told_to_leave(self, model) -> None:

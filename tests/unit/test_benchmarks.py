@@ -159,9 +159,10 @@ class TestStrict:
 
 
 class TestCommandLine:
-    def test_it_knows_the_four_scenarios(self):
+    def test_it_knows_every_scenario(self):
         """Each with at least five rounds by default."""
-        assert set(SCENARIOS) == {"decode", "ttft", "cold", "memory"}
+        known = {"decode", "ttft", "cold", "memory"}
+        assert set(SCENARIOS) == known | {"burst", "streams", "switch", "turns", "scheduler"}
         assert all(rounds >= 5 for _, rounds in SCENARIOS.values())
 
     @pytest.mark.parametrize("argv", [["--scenario", "nonsense"], ["--runs", "0"], ["--runs", "x"]])

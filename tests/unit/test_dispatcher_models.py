@@ -61,7 +61,7 @@ class TestGuesses:
         assert [type(message) for message in heard(ticket)] == [Granted]
         assert ("loaded", "b", {"seconds": 3.0, "speculative": True}) in hall.observed
         granted = [facts for event, _, facts in hall.observed if event == "granted"]
-        assert granted == [{"speculative": True, "load_s_saved": 3.0}]
+        assert granted == [{"speculative": True, "load_s_saved": 3.0, "ahead_s": 3.0}]
 
     def test_a_guess_takes_the_place_of_an_idle_model(self, hall):
         """Evict before load."""

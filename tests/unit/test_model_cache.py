@@ -118,6 +118,17 @@ class TestBytes:
 
         assert cache.need_bytes("a", lambda _: 7) == 9
 
+    def test_a_smaller_plan_is_another_matter(self):
+        """What was measured with more slots says nothing about fewer."""
+        cache = make_cache()
+        cache.begin("a", cache.need_bytes("a", lambda _: 7), 0.0)
+        cache.loaded("a", 4, 9, 0.0)
+        cache.gone("a")
+
+        assert cache.need_bytes("a", lambda _: 5) == 5
+        assert cache.need_bytes("a", lambda _: 7) == 9
+        assert cache.need_bytes("a", lambda _: 8) == 9
+
     def test_what_could_not_be_measured_is_as_planned(self):
         """Also for the budget."""
         cache = make_cache()

@@ -116,7 +116,7 @@ class TestGivingWay:
         scheduler.on_prefetch("a")
         ask(scheduler, "r1", model="b")
 
-        assert effects.take() == [("prefetch", "a"), ("abort", "a"), ("grant", "r1", "b")]
+        assert effects.take() == [("prefetch", "a"), ("grant", "r1", "b"), ("abort", "a")]
 
     def test_a_load_that_is_needed_ends_it(self, effects):
         """Even where there is a place for both."""
@@ -125,6 +125,24 @@ class TestGivingWay:
         ask(scheduler, "r1", model="b")
 
         assert effects.take() == [("prefetch", "a"), ("abort", "a"), ("load", "b")]
+
+    def test_so_does_a_lost_model_that_is_brought_back(self, effects):
+        """Agents use that one."""
+        scheduler = make_scheduler(effects, places=2)
+        scheduler.on_prefetch("a")
+        assert scheduler.on_wanted("b")
+
+        assert effects.take() == [("prefetch", "a"), ("abort", "a"), ("load", "b")]
+
+    def test_nobody_is_evicted_where_it_makes_room_by_itself(self, effects):
+        """Its place is enough for the one that waits."""
+        scheduler = make_scheduler(effects, places=2)
+        resident(scheduler, effects, "b")
+        scheduler.on_prefetch("a")
+        ask(scheduler, "r1", model="c")
+        scheduler.on_gone("a")
+
+        assert effects.take() == [("prefetch", "a"), ("abort", "a"), ("load", "c")]
 
     def test_it_is_forgotten_where_it_had_not_begun(self, scheduler, effects):
         """The place that was made free goes to the request."""
@@ -214,6 +232,21 @@ class TestJoining:
         scheduler.on_gone("a")
 
         assert effects.take() == [("abort", "a"), ("load", "b")]
+
+    @pytest.mark.parametrize("other", ["runs", "loads"])
+    def test_so_it_is_where_another_only_runs_or_loads(self, effects, other):
+        """There is a place for both, and one machine."""
+        scheduler = make_scheduler(effects, places=2, queue_max=8)
+        if other == "runs":
+            resident(scheduler, effects, "b")
+        scheduler.on_prefetch("a")
+        ask(scheduler, "r1")
+        ask(scheduler, "r2", model="b")
+        assert ("abort", "a") not in effects.take()
+
+        scheduler.on_leave("r1")
+
+        assert effects.take() == [("abort", "a")]
 
     def test_one_whose_load_fails_hears_of_it(self, effects):
         """As from any load."""

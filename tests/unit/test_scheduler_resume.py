@@ -50,6 +50,7 @@ class TestTakingOver:
         ask(scheduler, "r2", model="b")
         ask(scheduler, "r3", model="c")
         scheduler.on_resume(Waiter("r0", "c"))
+        assert list(scheduler.pending) == ["c", "b"]
         scheduler.on_resume(Waiter("r00", "d"))
 
         assert list(scheduler.pending) == ["c", "d", "b"]
@@ -80,6 +81,20 @@ class TestTakingOver:
         resident(scheduler, effects, "a", slots=1)
         ask(scheduler, "r1")
         ask(scheduler, "r2", model="c")
+        effects.take()
+
+        scheduler.on_handover(Waiter("r1", "b"), "a")
+        scheduler.on_gone("a")
+
+        assert effects.take() == [("unload", "a"), ("load", "b")]
+
+    def test_also_where_its_new_model_has_waited_behind_others(self, effects):
+        """Its turn has come with it."""
+        scheduler = make_scheduler(effects, queue_max=8)
+        resident(scheduler, effects, "a", slots=1)
+        ask(scheduler, "r1")
+        ask(scheduler, "r2", model="c")
+        ask(scheduler, "r3", model="b")
         effects.take()
 
         scheduler.on_handover(Waiter("r1", "b"), "a")

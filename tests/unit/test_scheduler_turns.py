@@ -91,6 +91,21 @@ class TestStarvation:
 
         assert 10.0 <= world.waited_s("b1") <= 10.0 + 1.0 + 0.5 + 0.1 + world.load_s
 
+    def test_many_that_have_waited_for_long_do_not_swap_after_every_answer(self):
+        """Each model that gets its place keeps it for as long as others had to wait for theirs."""
+        patient = {"turn_max": 16, "slots": 2, "load_s": 3.0, "service_s": 4.0}
+        loads = []
+        for patience_s in (15.0, 1e6):
+            world = Simulation(queue_max=400, patience_s=patience_s, **patient)
+            for number in range(40):
+                for model in "abcd":
+                    world.ask(f"{model}{number}", model)
+            world.run()
+            loads.append(len(world.loads))
+
+        assert loads[1] == 4 * 3
+        assert loads[0] <= 2.5 * loads[1]
+
     def test_who_waits_on_after_a_turn_gets_another_turn(self):
         """Nobody is forgotten, and nobody is overtaken inside a model."""
         world = Simulation(queue_max=60, turn_max=3, patience_s=1e6)
@@ -206,6 +221,38 @@ class TestYielding:
 
         assert effects.take() == [("refuse", "r2", "no_room"), ("grant", "r3", "a")]
         assert not scheduler.resident["a"].yielding
+
+    def test_a_pinned_model_never_yields(self, effects):
+        """Another one does, whose turn was shorter."""
+        pinned = {"pinned": frozenset({"a"}), "patience_s": 5.0}
+        scheduler = make_scheduler(effects, places=2, queue_max=8, default_slots=1, **pinned)
+        resident(scheduler, effects, "a", "c", slots=1)
+        ask(scheduler, "c0", model="c")
+        ask(scheduler, "a0", "a1", "a2")
+        ask(scheduler, "r1", model="b")
+        scheduler.on_release("a")
+        scheduler.on_release("a")
+        scheduler.clock.advance(6.0)
+        scheduler.on_look()
+
+        assert [name for name, held in scheduler.resident.items() if held.yielding] == ["c"]
+
+    def test_another_yields_in_the_stead_of_one_that_was_pinned(self, effects):
+        """The longer turn of the two does not count any more."""
+        scheduler = make_scheduler(effects, places=2, queue_max=8, turn_max=2, default_slots=1)
+        resident(scheduler, effects, "a", "c", slots=1)
+        ask(scheduler, "c0", "c1", "c2", "c3", model="c")
+        ask(scheduler, "a0", "a1", "a2", "a3")
+        ask(scheduler, "r1", model="b")
+        for model in "aacc":
+            scheduler.on_release(model)
+        assert scheduler.resident["a"].yielding
+
+        scheduler.cache.pinned.add("a")
+        scheduler.on_look()
+        scheduler.on_look()
+
+        assert [name for name, held in scheduler.resident.items() if held.yielding] == ["c"]
 
     def test_one_that_dies_meanwhile_gives_its_place(self, scheduler, effects):
         """Its own waiters come after."""

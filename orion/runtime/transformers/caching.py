@@ -30,7 +30,8 @@ class Passage:
     """What one answer is computed in.
 
     `cache` is transformers' own, filled with the first `cached_tokens` of the prompt, or None
-    where none is kept: this model's cannot be cut back, or there is no room. `ids` are the prompt and then what was chosen.
+    where none is kept: this model's cannot be cut back, or there is no room. `ids` are the
+    prompt and then what was chosen.
     """
 
     ids: list[int]
