@@ -123,7 +123,7 @@ class QueueSettings(_Group):
     """Who waits, and in which order."""
 
     tokens: int = Field(
-        65_536, ge=1, description="Prompt tokens (estimated) that may wait; a single request always may."
+        65_536, ge=1, description="Prompt tokens (estimated) that may wait; one request always may."
     )
     client_share: float = Field(
         0.5, gt=0, le=1, description="Of a busy system, what one client may hold."
@@ -132,7 +132,7 @@ class QueueSettings(_Group):
         16, ge=1, description="Answers of one model in a row while others wait for its place."
     )
     patience_s: Seconds = Field(
-        15.0, description="Who waits longer for a place gets one, once its holder has had it for as long."
+        15.0, description="Who waits longer gets a place whose model had it as long."
     )
 
 

@@ -98,16 +98,14 @@ def _type_words(annotation: Any) -> str:
 
 
 def _default(variable: str, field: FieldInfo) -> str:
-    if field.default_factory is dict:
-        return "`{}`"
+    if field.default_factory is dict or field.default == ():
+        return "`[]`" if field.default == () else "`{}`"
     if field.default_factory is not None:
         return COMPUTED[variable]
     if field.default is None:
         return "unset"
     if isinstance(field.default, bool):
         return f"`{str(field.default).lower()}`"
-    if field.default == ():
-        return "`[]`"
     if isinstance(field.default, str) and not field.default:
         return "empty"
     return f"`{field.default}`"

@@ -133,12 +133,11 @@ class ModelDesk:
         self.scheduler.pace.forget(model)
         self.load_errors.pop(model, None)
         is_pinned = model in self.scheduler.cache.pinned
-        load, record = self.scheduler.loading.get(model), self.floor.holder(model)
-        guessed = load is not None and load.speculative
+        record = self.floor.holder(model)
         if record is not None:
-            record.renewing = model in self.used_models and not guessed
+            record.renewing = model in self.used_models and not self._is_speculative(model)
             record.dismissed = not record.renewing
-        if load is not None:
+        if model in self.scheduler.loading:
             self.scheduler.cache.abort(model)
             self.abort_load(model)
         self.scheduler.ask_unload(model)
@@ -175,11 +174,11 @@ class ModelDesk:
         permit = self.load_permits.pop(model, None)
         if permit is not None:
             permit.failure(error)
-        load = self.scheduler.loading.get(model)
-        guessed = load is not None and load.speculative
-        if guessed:
+        if self._is_speculative(model):
             self.notify("gone", model, speculative_unused=True)
-        if not guessed and (model in self.used_models or model in self.revival.models):
+        if not self._is_mere_guess(model) and (
+            model in self.used_models or model in self.revival.models
+        ):
             self.revival.failed(model, self.clock.now(), hopeless=not error.retryable)
         self.scheduler.on_load_failed(model, error)
         self._tell_unloaded(model)
@@ -222,5 +221,15 @@ class ModelDesk:
             reason = f"its load could not begin ({type(error).__name__})"
             error = AgentLoadError(model=model, reason=reason)
         if not isinstance(error, CircuitOpenError):  # which only repeats what came before
-            self.last_load_error = self.load_errors[model] = error
+            self.last_load_error = error
+            if not self._is_mere_guess(model):  # which nobody missed, and nobody repeats
+                self.load_errors[model] = error
         return error
+
+    def _is_speculative(self, model: str) -> bool:
+        load = self.scheduler.loading.get(model)
+        return load is not None and load.speculative
+
+    def _is_mere_guess(self, model: str) -> bool:
+        """Whether it is loaded on a guess that nobody has joined."""
+        return self._is_speculative(model) and model not in self.scheduler.lines

@@ -12,6 +12,7 @@ _MARGIN = 1.15
 _RETRY_MIN_S = 1.0
 _RETRY_MAX_S = 3600.0
 _CLIENTS_MAX = 1024
+_STEP_MIN_S = 1e-9
 
 
 @dataclass(slots=True)
@@ -74,11 +75,12 @@ class Promises:
 
     Told the same time, they would all come at once and be refused again. Each refusal books the
     next place that becomes free; the queue's second half is kept for what was not foreseen.
-    May be used from any thread.
+    Places are booked, not times: what was reckoned before anything was measured is soon put
+    right. May be used from any thread.
     """
 
     def __init__(self) -> None:
-        self._last_s: dict[str, float] = {}
+        self._booked: dict[str, tuple[float, float]] = {}
         self._lock = threading.Lock()
 
     def next(self, line: str, *, now_s: float, first_s: float, every_s: float) -> float:
@@ -86,16 +88,16 @@ class Promises:
 
         `first_s` from now a place is free at all; another one follows `every_s` after each.
         """
+        step_s = max(_STEP_MIN_S, every_s * _MARGIN)
         with self._lock:
-            if line not in self._last_s and len(self._last_s) >= _CLIENTS_MAX:
-                self._forget_past(now_s)
-            at_s = max(now_s + first_s, self._last_s.get(line, 0.0) + every_s * _MARGIN)
-            at_s = min(at_s, now_s + _RETRY_MAX_S)
-            self._last_s[line] = at_s
-        return max(_RETRY_MIN_S, round(at_s - now_s, 1))
+            if line not in self._booked and len(self._booked) >= _CLIENTS_MAX:
+                self._forget_oldest()
+            ahead, at_s = self._booked.pop(line, (0.0, now_s))
+            ahead = max(0.0, ahead - (now_s - at_s) / step_s)
+            told_s = min(first_s + ahead * step_s, _RETRY_MAX_S)
+            self._booked[line] = (min(ahead + 1.0, _RETRY_MAX_S / step_s), now_s)
+        return max(_RETRY_MIN_S, round(told_s, 1))
 
-    def _forget_past(self, now_s: float) -> None:
-        kept = {line: at_s for line, at_s in self._last_s.items() if at_s > now_s}
-        while len(kept) >= _CLIENTS_MAX:
-            kept.pop(next(line for line in kept if line))
-        self._last_s = kept
+    def _forget_oldest(self) -> None:
+        """Of the clients, never of the system's own line."""
+        self._booked.pop(next(line for line in self._booked if line))

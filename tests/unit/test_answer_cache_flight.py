@@ -69,6 +69,15 @@ class TestJoining:
         assert (desk.source.starts, unused.starts) == (1, 0)
         assert (desk.count("misses"), desk.count("joined")) == (1, 1)
 
+    def test_what_ended_unheard_is_a_hit_too(self, desk):
+        """Its caller is slow; who comes then reads it to the end first."""
+        first = desk.board()
+        desk.source.say(*WHOLE)
+        assert first.get(0.0) == WHOLE[0]
+
+        assert isinstance(desk.board(ScriptedSource()), Hit)
+        assert heard(first) == list(WHOLE[1:])
+
     def test_after_the_end_the_answer_is_a_hit(self, desk):
         """Stored in the same step in which the flight closes."""
         first = desk.board()

@@ -120,6 +120,59 @@ class TestGuesses:
         assert loads(hall) == ["b"]
         assert hall.dispatcher.missing == frozenset()
 
+    def test_a_guess_that_fails_is_told_as_one_that_was_given_up(self, hall):
+        """Or nobody would guess it again for a while."""
+        prefetch(hall, "b")
+        hall.holder("b").exit(-9)
+        hall.settle()
+
+        assert ("gone", "b", {"speculative_unused": True}) in hall.observed
+
+    def test_a_guess_that_fails_is_nobodys_trouble(self, hall):
+        """No request has met it, so health does not tell of it; the log does."""
+        prefetch(hall, "b")
+        hall.holder("b").exit(-9)
+        hall.settle()
+
+        assert hall.dispatcher.load_errors == {}
+        assert hall.dispatcher.last_load_error is not None
+
+    def test_a_guess_that_somebody_joined_fails_for_them(self, make_hall):
+        """As any load would."""
+        hall = make_hall(used_models=frozenset({"b"}))
+        prefetch(hall, "b")
+        ticket = hall.ask("b")
+        hall.holder("b").exit(-9)
+        hall.settle()
+
+        assert error_of(ticket).code == "load_failed"
+        assert list(hall.dispatcher.load_errors) == ["b"]
+        assert hall.dispatcher.missing == frozenset({"b"})
+
+    def test_whoever_guesses_hears_whether_anything_comes_of_it(self, make_hall):
+        """A pinned model holds the only place."""
+        hall = make_hall(places=2, pinned=frozenset({"a"}))
+        hall.load("a")
+        assert hall.dispatcher.prefetch("b", wait_s=10.0)
+
+        full = make_hall(pinned=frozenset({"a"}))
+        full.load("a")
+        assert not full.dispatcher.prefetch("b", wait_s=10.0)
+
+    def test_one_that_is_given_up_is_there_until_its_process_has_gone(self, hall):
+        """Its place is taken for as long."""
+        hall.works.polite = False
+        prefetch(hall, "b")
+        guess = hall.holder("b")
+        hall.ask("a")
+
+        rows = [(row["model"], row["state"]) for row in hall.dispatcher.models()]
+        assert rows == [("b", "leaving")]
+        hall.works.polite = True
+        guess.exit(-15)
+        hall.settle()
+        assert [row["model"] for row in hall.dispatcher.models()] == ["a"]
+
     def test_no_guess_while_the_engine_drains(self, hall):
         """It is about to end."""
         hall.dispatcher._inbox.put(hall.dispatcher._drain)
@@ -196,6 +249,33 @@ class TestStaying:
         hall.settle()
         assert hall.dispatcher.models()[0]["pinned"] is True
 
+    def test_a_model_that_is_retired_while_it_loads_is_loaded_anew(self, hall):
+        """Who waits may know it only as it is now; nobody is answered by what it was."""
+        ticket = hall.ask("a")
+        old = hall.holder("a")
+        hall.dispatcher.retire(["a"])
+        hall.settle()
+        late = asked(hall, "a", name="late")
+        assert old.gone
+
+        hall.holder("a").has_loaded()
+        hall.settle()
+
+        assert loads(hall) == ["a", "a"]
+        assert kinds(ticket)[-1] == kinds(late)[-1] == "Granted"
+        assert hall.breakers.get("load:a", hall.rules).snapshot()["failures"] == 0
+
+    def test_a_guess_that_is_retired_while_it_loads_is_given_up(self, make_hall):
+        """Nobody waits for it."""
+        hall = make_hall(used_models=frozenset({"a", "b"}))
+        prefetch(hall, "b")
+        hall.dispatcher.retire(["b"])
+        hall.settle()
+        hall.pass_time(5.0)
+
+        assert loads(hall) == ["b"]
+        assert hall.dispatcher.models() == []
+
     def test_a_retired_model_that_nobody_uses_stays_away(self, hall):
         """Its entry went."""
         worker = hall.load("a")
@@ -205,6 +285,16 @@ class TestStaying:
 
         assert worker.gone
         assert loads(hall) == ["a"]
+
+
+class TestTheEnd:
+    def test_nothing_is_said_to_load_when_all_is_over(self, make_hall):
+        """A load under way ends with the rest."""
+        hall = make_hall()
+        hall.ask("a")
+        hall.close()
+
+        assert hall.dispatcher.models() == []
 
 
 class TestRoom:
@@ -221,6 +311,19 @@ class TestRoom:
         assert isinstance(messages[0].error, ModelTooLargeError)
         assert isinstance(messages[1], Granted)
         assert not worker.gone
+
+    def test_what_found_no_room_is_planned_anew(self, make_hall):
+        """With as many slots as there is room for by then."""
+        hall = make_hall(places=2)
+        hall.free_bytes = 1000
+        hall.dispatcher._desk._planned_bytes["b"] = 2000
+        ticket = asked(hall, "b")
+        hall.pass_time(3.0)
+        assert isinstance(error_of(ticket), NoRoomError)
+
+        hall.ask("b")
+
+        assert loads(hall) == ["b"]
 
     def test_what_a_worker_grows_to_is_what_its_model_takes(self, hall):
         """Measured, not planned."""

@@ -11,7 +11,12 @@ import pytest
 
 from orion.dispatcher import Ended, Granted, Queued
 from orion.engine.walk import Walk
-from orion.errors import GenerationError, TooManyRequestsError
+from orion.errors import (
+    DeadlineExceededError,
+    GenerationError,
+    SlowReaderError,
+    TooManyRequestsError,
+)
 from orion.protocol import Delta, Done
 from orion.types import DeltaEvent, ErrorEvent, FinalEvent, ProgressEvent, Query, RouteEvent
 
@@ -311,6 +316,53 @@ class TestRefusal:
         else:
             assert lasts[1].error.code == "too_many_requests"
         assert engine.stats()["answer_cache"]["flights"] == 0
+
+    def test_the_first_one_s_time_is_over_and_the_others_is_not(self, make_fake_engine):
+        """It came later: it asks for itself, in the time it has left."""
+        engine, desk = make_fake_engine(), Desk()
+        services = dataclasses.replace(engine._services, dispatcher=desk, heartbeat_s=0.01)
+        streams = [Walk(services, Query(text="hello", **GREEDY)).events() for _ in range(2)]
+        for stream in streams:
+            until(stream, ProgressEvent)
+        error = DeadlineExceededError(phase="waiting", limit_s=services.request_s)
+        desk.tickets[0].put(Ended(error=error))
+
+        assert list(streams[0])[-1].error.code == "deadline"
+        until(streams[1], ProgressEvent)
+        answer(desk.tickets[1])
+        assert list(streams[1])[-1].answer.text == "mine"
+
+    def test_asking_for_itself_gives_nobody_more_time(self, make_fake_engine):
+        """Its deadline runs from the beginning."""
+        engine, desk = make_fake_engine(answer_cache={"public": True}), Desk()
+        services = dataclasses.replace(engine._services, dispatcher=desk, heartbeat_s=0.01)
+        queries = [Query(text="hello", client="c1", temperature=0)]
+        queries.append(Query(text="hello", client="c2", temperature=0, deadline_s=0.3))
+        streams = [Walk(services, query).events() for query in queries]
+        for stream in streams:
+            until(stream, ProgressEvent)
+        desk.tickets[0].put(Ended(error=TooManyRequestsError(held=3, retry_after_s=3.0)))
+        list(streams[0])
+
+        last = list(streams[1])[-1]
+
+        assert len(desk.tickets) == 2
+        assert last.error.facts == {"phase": "waiting", "limit_s": 0.3}
+
+    def test_one_who_does_not_read_spoils_it_for_nobody(self, make_fake_engine):
+        """What has ended unheard is not joined, whose question it ever was."""
+        engine, desk = make_fake_engine(answer_cache={"public": True}), Desk()
+        services = dataclasses.replace(engine._services, dispatcher=desk, heartbeat_s=0.01)
+        slow = Walk(services, Query(text="hello", **GREEDY)).events()
+        until(slow, ProgressEvent)
+        desk.tickets[0].put(Ended(error=SlowReaderError(buffer_bytes=1)))
+
+        other = Walk(services, Query(text="hello", **GREEDY)).events()
+        until(other, ProgressEvent)
+        answer(desk.tickets[1])
+
+        assert list(other)[-1].answer.text == "mine"
+        assert list(slow)[-1].error.code == "slow_reader"
 
     def test_what_is_refused_for_all_is_told_to_all(self, make_fake_engine):
         """An error of the system or of the question is not asked for twice."""

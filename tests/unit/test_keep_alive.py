@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -115,11 +117,8 @@ class TestDurations:
     @given(st.text(max_size=80) | st.floats() | st.integers())
     def test_anything_is_seconds_or_a_refusal(self, value):
         """No other exception, and no number that is none."""
-        try:
-            seconds = parse_keep_alive(value, field="x")
-        except InvalidQueryError as error:
-            assert error.facts["field"] == "x"
-        else:
+        with suppress(InvalidQueryError):
+            seconds = parse_keep_alive(value)
             assert seconds == FOR_EVER_S or 0 <= seconds <= LONGEST_S
 
 

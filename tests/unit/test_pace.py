@@ -125,7 +125,7 @@ class TestPromises:
         for number in range(3000):
             promises.next(f"client{number}", now_s=0.0, first_s=4.0, every_s=2.0)
 
-        assert len(promises._last_s) <= 1024
+        assert len(promises._booked) <= 1024
         assert promises.next("", now_s=0.0, first_s=4.0, every_s=2.0) > system
 
     def test_two_threads_are_never_promised_the_same_place(self):

@@ -192,6 +192,30 @@ class TestLedgers:
 
         assert preloader.stats()["draft"]["saved_s"] == 1.0
 
+    def test_another_session_that_came_during_the_load_saved_as_little(self) -> None:
+        """The dispatcher says when it came."""
+        clock = ManualClock()
+        preloader = made(clock)
+        preloader.draft("s", "code", 1.0, "big")
+        clock.advance(3.0)
+        preloader.requested("other", "code", "big")
+        preloader.on_event("loaded", "big", {"seconds": 3.0, "speculative": True})
+        facts = {"speculative": True, "load_s_saved": 3.0, "ahead_s": 0.5}
+        preloader.on_event("granted", "big", facts)
+
+        assert preloader.stats()["draft"]["saved_s"] == 0.5
+
+    def test_a_draft_whose_load_failed_may_be_tried_again(self) -> None:
+        """By somebody else, at once."""
+        preloader = made()
+        assert preloader.draft("s", "code", 1.0, "big") == "big"
+        assert preloader.draft("other", "code", 1.0, "big") is None
+
+        preloader.on_event("gone", "big", {"speculative_unused": True})
+
+        assert preloader.draft("other", "code", 1.0, "big") == "big"
+        assert preloader.stats()["draft"]["given_up"] == 1
+
     def test_a_declined_draft_is_tried_again_after_the_answer(self) -> None:
         """Somebody was being answered; what is typed says more than habits do."""
         preloader = with_habit()

@@ -75,6 +75,39 @@ class TestReview:
             "the last model was 2 times; it saved 2.0 s and lost 3.0 s"
         )
 
+    def test_what_it_cost_counts_though_nobody_asks_for_anything(self) -> None:
+        """Many type, and never send: others wait for what their drafts displaced."""
+        ledger = Ledger(Kind.DRAFT, window=WINDOW)
+        predictions = [prediction() for _ in range(WINDOW // 2)]
+        for one in predictions:
+            ledger.made += 1
+            ledger.lost(one, 1.0)
+            ledger.lost(one, 1.0)
+
+        assert (ledger.judged, ledger.open) == (0, WINDOW // 2)
+        assert ledger.review()
+        assert not ledger.active
+
+    def test_a_verdict_replaces_what_the_cost_alone_said(self) -> None:
+        """One prediction counts once."""
+        ledger = Ledger(Kind.DRAFT, window=WINDOW)
+        one = prediction()
+        ledger.lost(one, 1.0)
+        ledger.judge(one, "next")
+
+        latest = ledger.as_dict()["latest"]
+        assert (latest["judged"], latest["hits"], latest["kept"]) == (1, 1, 0)
+
+    def test_a_hit_that_was_given_up_saved_nothing(self) -> None:
+        """So it is settled, and counts."""
+        ledger = Ledger(Kind.DRAFT, window=WINDOW)
+        for _ in range(WINDOW):
+            one = prediction()
+            ledger.unused(one)
+            ledger.judge(one, "next")
+
+        assert ledger.review()
+
     def test_goes_off_when_it_is_of_no_use(self) -> None:
         """Loads that nobody uses are no gain."""
         ledger = Ledger(Kind.DRAFT, window=WINDOW)

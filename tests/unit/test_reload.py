@@ -213,6 +213,44 @@ class TestRequestsUnderWay:
         held = {worker["model"]: worker for worker in engine.stats()["workers"]}
         assert held[OWN]["context_tokens"] == 512
 
+    def test_who_asks_after_the_reload_is_not_answered_by_the_load_before_it(
+        self, make_fake_engine, file, document
+    ):
+        """Nor is what it hears kept as the answer of what is in force."""
+        engine = make_fake_engine(
+            registry=file, workers=2, runtime_options={"fake": {"load_s": 0.3}}
+        )
+        before = engine.stream("hello", agent="code-agent")
+        thread = threading.Thread(target=lambda: list(before), daemon=True)
+        thread.start()
+        while not any(row["state"] == "loading" for row in engine.stats()["models"]):
+            threading.Event().wait(0.005)
+        written(file, spoilt(document, ("custom_models", OWN, "context_tokens"), 512))
+        engine.reload()
+
+        stream = engine.stream("tokens=500 delay=0.01", agent="code-agent")
+        next(event for event in stream if isinstance(event, DeltaEvent))
+
+        held = {worker["model"]: worker for worker in engine.stats()["workers"]}
+        assert held[OWN]["context_tokens"] == 512
+        stream.close()
+        thread.join(30)
+
+    def test_what_another_entry_answered_is_not_kept(self, engine, file, document):
+        """The entry changes while a request waits, and changes back."""
+        given: dict[str, Any] = {"agent": "code-agent", "session": "s", "temperature": 0}
+        changed = spoilt(document, ("custom_models", OWN, "context_tokens"), 512)
+        stream = engine.stream("tokens=3 delay=0.01", **given)
+        next(event for event in stream if isinstance(event, DeltaEvent))
+        written(file, changed)
+        engine.reload()
+        assert isinstance(list(stream)[-1], FinalEvent)
+        written(file, document)
+        engine.reload()
+
+        assert not engine.ask("tokens=3 delay=0.01", **given).cached
+        assert engine.ask("tokens=3 delay=0.01", **given).cached
+
 
 class TestUnderLoad:
     def test_a_hundred_reloads_fail_no_request(self, engine, file, document):
