@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     Carried = RouteEvent | DeltaEvent | FinalEvent | ErrorEvent
 
 BUFFER_CHARS = 262_144
-CROWD_S = 0.05
+CROWD_S = 0.15
 _LOOK_S = 0.25
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections import Counter
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from orion.api.body import OFF_LOOP_BYTES, READ_LIMIT_S
@@ -153,9 +155,15 @@ class Refusals:
 
     def __init__(self) -> None:
         self._made: dict[tuple[Any, ...], tuple[int, list[tuple[bytes, bytes]], bytes]] = {}
+        # No random number for each: that is a call into the kernel.
+        prefix = new_request_id()[:24].encode()
+        self._ids = (prefix + b"%08x" % number for number in count())
 
     async def send(self, send: Send, error: OrionError) -> None:
         """Answer with `error` in the protocol's shape."""
+        wait_s = error.facts.get("retry_after_s")
+        if wait_s is not None:  # what the message says is what the header says
+            error.facts["retry_after_s"] = max(1, math.ceil(wait_s))
         key = (error.code, *error.facts.values())
         made = self._made.get(key)
         if made is None:
@@ -163,7 +171,7 @@ class Refusals:
                 self._made.clear()
             made = self._made[key] = _written(error)
         status, headers, body = made
-        named = [*headers, (b"x-request-id", new_request_id().encode())]
+        named = [*headers, (b"x-request-id", next(self._ids))]
         await send({"type": "http.response.start", "status": status, "headers": named})
         await send({"type": "http.response.body", "body": body})
 

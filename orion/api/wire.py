@@ -54,11 +54,11 @@ class Problem:
         return told if wait_s is None else {**told, "retry_after_s": wait_s}
 
     @property
-    def come_back_s(self) -> float | None:
-        """Seconds after which asking again makes sense; None where that is not known."""
+    def come_back_s(self) -> int | None:
+        """Whole seconds after which asking again makes sense; None where that is not known."""
         if self.retry_after_s is not None:
-            return self.retry_after_s
-        return 1.0 if self.retryable and self.status in _COME_BACK else None
+            return max(1, math.ceil(self.retry_after_s))
+        return 1 if self.retryable and self.status in _COME_BACK else None
 
     @property
     def headers(self) -> dict[str, str]:
@@ -66,7 +66,7 @@ class Problem:
         named = {"x-should-retry": "true" if self.retryable else "false"}
         wait_s = self.come_back_s
         if wait_s is not None:
-            named["retry-after"] = str(max(1, math.ceil(wait_s)))
+            named["retry-after"] = str(wait_s)
         return named
 
 

@@ -63,8 +63,6 @@ def memory_need(
         slots: How many answers at once are wanted.
         room_bytes: What may be had for it; None is not known, and nothing is taken off.
     """
-    # Only llama.cpp holds attention states for all of its slots from the start.
-    wanted = slots if variant.runtime is RuntimeName.LLAMACPP else 1
     weights = weights_bytes(model, variant)
     overhead = _OVERHEAD_BYTES[variant.runtime]
     slot = kv_bytes_per_token(model) * context_tokens
@@ -73,7 +71,7 @@ def memory_need(
         weights_bytes=weights,
         overhead_bytes=overhead,
         slot_bytes=slot,
-        slots=fit_slots(wanted, slot_bytes=slot, room_bytes=for_slots),
+        slots=fit_slots(slots, slot_bytes=slot, room_bytes=for_slots),
     )
 
 

@@ -102,9 +102,11 @@ class Door:
     def retry_after_s(self, client: str = "", *, alone: bool = False) -> float:
         """Seconds until one who was refused will find a place. From any thread."""
         scheduler = self._scheduler
-        every_s = scheduler.pace.service_s() / max(1, scheduler.capacity)
+        each_s = scheduler.pace.service_s() / max(1, scheduler.capacity)
+        # Whoever is told the same whole second comes at once: no more of them than may wait.
+        every_s = max(each_s, 1.0 / max(1, scheduler.limits.queue_max))
         share = 1.0 if alone or not client else scheduler.limits.client_share
-        drained_s = every_s * (scheduler.limits.queue_max // 2 + 1)
+        drained_s = each_s * (scheduler.limits.queue_max // 2 + 1)
         return self._promises.next(
             client,
             now_s=scheduler.clock.now(),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -257,16 +260,17 @@ class TestFailures:
         error: Exception,
         said: str,
     ) -> None:
-        """The reason is ours; nothing of the inside is shown."""
+        """The reason is ours; nothing of the inside is shown, beside others or alone."""
 
         def fail(**_: object) -> None:
             raise error
 
-        monkeypatch.setattr(runtime._model, "generate", fail)
+        monkeypatch.setattr(runtime._model, "forward", fail)
 
-        with pytest.raises(GenerationError, match=said) as caught:
-            say(runtime, "hello")
-        assert "secret" not in str(caught.value)
+        for seed in (None, 1):
+            with pytest.raises(GenerationError, match=said) as caught:
+                say(runtime, "hello", sampling=options_of(seed=seed))
+            assert "secret" not in str(caught.value)
 
     def test_without_a_model_there_is_no_answer(self) -> None:
         """Before a load, and after a close."""
@@ -330,3 +334,24 @@ class TestEmbeddedModel:
         assert stopped.answer.finish_reason is FinishReason.CANCELLED
         assert stopped.answer.usage.completion_tokens < 200
         assert deltas >= 1
+
+    def test_four_at_once_are_all_answered_and_share_passes(self, nf4_engine: Any) -> None:
+        """Through the engine; the gain is printed, for a machine may be busy."""
+        asked = [f"Write a story about {thing}." for thing in ("a mill", "bread", "ice", "a cat")]
+        options = {"agent": "conversation-agent", "temperature": 0, "max_tokens": 48}
+
+        def ask(text: str) -> int:
+            return int(nf4_engine.ask(text, **options).usage.completion_tokens)
+
+        nf4_engine.load("conversation-agent")
+        begun_s = time.monotonic()
+        one_by_one = [ask(text) for text in asked]
+        between_s = time.monotonic()
+        with ThreadPoolExecutor(4) as pool:
+            at_once = list(pool.map(ask, [text.replace("Write", "Tell me") for text in asked]))
+        ended_s = time.monotonic()
+        alone = sum(one_by_one) / (between_s - begun_s)
+        together = sum(at_once) / (ended_s - between_s)
+        sys.stdout.write(f"{alone:.1f} → {together:.1f} tok/s: x{together / alone:.2f}\n")
+
+        assert all(tokens > 0 for tokens in at_once)

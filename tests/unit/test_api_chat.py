@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from orion.api.door import CHAT_PATH
 from orion.errors import (
     AgentLoadError,
     CircuitOpenError,
@@ -23,7 +26,7 @@ from orion.errors import (
     WorkerDiedError,
 )
 from orion.types import FinishReason
-from tests.fakes.asgi import ASK, client_of, post_chat
+from tests.fakes.asgi import ASK, Reply, chat_body, client_of, post_chat
 from tests.fakes.engine import (
     MODEL,
     Gated,
@@ -128,11 +131,20 @@ class TestStreamedAnswer:
 
     def test_burst_travels_as_one_piece(self):
         """What piled up while a write was under way is one chunk."""
-        gated = Gated("a", "b", "c", "d")
-        client = client_of(ScriptedEngine(gated))
-        gated.release(5)
+        engine = ScriptedEngine(Gated("a", "b", "c", "d"))
+        engine.script.release(5)
 
-        reply = post_chat(client, STREAM)
+        async def ask() -> Reply:
+            reads = asyncio.Event()
+            body = chat_body(STREAM)
+            asking = asyncio.create_task(
+                client_of(engine).exchange("POST", CHAT_PATH, **body, reads=reads)
+            )
+            await asyncio.to_thread(engine.closed.wait, 5)
+            reads.set()
+            return await asking
+
+        reply = asyncio.run(ask())
 
         assert len(reply.chunks()) <= 4
 

@@ -12,11 +12,13 @@ from orion.api.bridge import EventBridge
 from orion.api.client import client_of
 from orion.api.door import CHAT_PATH, ChatDoor, Looks
 from orion.errors import OrionError, OverloadedError, TooManyRequestsError
+from orion.types import new_request_id
 from tests.fakes.asgi import ASK, chat_body, post_chat
 from tests.fakes.asgi import client_of as asgi_client_of
 from tests.fakes.engine import Gated, ScriptedEngine, answering
 
 FULL = OverloadedError(queue_max=16, retry_after_s=4.2)
+BUSY = TooManyRequestsError(held=9, retry_after_s=4.2)
 KNOWN = {**ASK, "session": "s", "temperature": 0}
 LENGTH = {"content-length": "50"}
 PEER = {"client": ("10.0.0.7", 4711)}
@@ -65,7 +67,7 @@ class TestRefusals:
         ("error", "status", "kind"),
         [
             (FULL, 503, "server_error"),
-            (TooManyRequestsError(held=9, retry_after_s=4.2), 429, "rate_limit_error"),
+            (BUSY, 429, "rate_limit_error"),
         ],
     )
     def test_a_full_engine_is_told_at_once_with_the_time_to_come_back(self, error, status, kind):
@@ -76,10 +78,11 @@ class TestRefusals:
         reply = post_chat(asgi_client_of(engine), ASK)
 
         assert (reply.status, reply.error["type"]) == (status, kind)
-        assert (reply.error["code"], reply.error["retry_after_s"]) == (error.code, 4.2)
+        assert (reply.error["code"], reply.error["retry_after_s"]) == (error.code, 5)
+        assert "in 5 s" in reply.error["message"]
         assert (reply.headers["retry-after"], reply.headers["x-should-retry"]) == ("5", "true")
         assert reply.headers["content-length"] == str(len(reply.body))
-        assert reply.headers["x-request-id"]
+        assert len(reply.headers["x-request-id"]) == len(new_request_id())
         assert (engine.calls, engine.metrics.codes) == ([], [error.code])
 
     def test_only_the_client_that_has_its_share_is_refused(self):

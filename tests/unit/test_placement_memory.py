@@ -72,14 +72,14 @@ class TestArithmetic:
         assert need.total_bytes == need.weights_bytes + need.overhead_bytes + 4 * need.slot_bytes
         assert need.slot_bytes == 23_040 * 4096
 
-    def test_transformers_answers_one_at_a_time(self, embedded: Model) -> None:
-        """Whatever was asked for."""
+    def test_transformers_has_slots_too(self, embedded: Model) -> None:
+        """Its attention states grow with the answers; there is room for all of them."""
         need = memory_need(
             embedded, embedded.variants[1], context_tokens=4096, slots=4, room_bytes=None
         )
 
         assert embedded.variants[1].runtime is RuntimeName.TRANSFORMERS
-        assert need.slots == 1
+        assert need.slots == 4
 
     def test_fewer_slots_where_memory_is_short(self, embedded: Model) -> None:
         """Two fit, and then what is asked for fits."""

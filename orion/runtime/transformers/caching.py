@@ -30,17 +30,22 @@ class Passage:
     """What one answer is computed in.
 
     `cache` is transformers' own, filled with the first `cached_tokens` of the prompt, or None
-    where none is kept: this model's cannot be cut back, or there is no room. `ids` are the
-    prompt and then what was chosen.
+    where this model's cannot be cut back. `ids` are the prompt and then what was chosen.
     """
 
     ids: list[int]
     cache: Any = None
     cached_tokens: int = 0
+    is_kept: bool = False
     prompt_tokens: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.prompt_tokens = len(self.ids)
+
+    @property
+    def layers(self) -> Layers:
+        """What the cache holds."""
+        return [(layer.keys, layer.values) for layer in self.cache.layers] if self.cache else []
 
 
 class PassageStore:
@@ -59,7 +64,8 @@ class PassageStore:
         from transformers.cache_utils import DynamicLayer
 
         layers = DynamicCache(config=model.config).layers
-        self._can_be_cut = all(type(layer) is DynamicLayer for layer in layers)
+        self.can_be_cut = all(type(layer) is DynamicLayer for layer in layers)
+        self._num_layers = len(layers)
         self._store: StateStore[Written] = StateStore(max_bytes, lambda _written: None)
 
     def open(self, prompt: Prompt, job: Job) -> Passage:
@@ -69,7 +75,11 @@ class PassageStore:
         seed asks for the same answer again.
         """
         passage = Passage(ids=list(prompt.ids))
-        if not self._can_be_cut or not self._store.has_room(1):
+        if not self.can_be_cut:
+            return passage
+        passage.is_kept = self._store.has_room(1)
+        if not passage.is_kept:
+            passage.cache = _cache_of([], 0)
             return passage
         written: Written | None = None
         if job.session:
@@ -86,13 +96,14 @@ class PassageStore:
         passage.cache = _cache_of(layers, passage.cached_tokens)
         return passage
 
-    def close(self, passage: Passage, prompt: Prompt, job: Job) -> None:
+    def close(self, passage: Passage, prompt: Prompt, job: Job, layers: Layers) -> None:
         """Keep what was computed, however the answer ended: each layer knows how far it came."""
-        if passage.cache is None:
+        if not passage.is_kept:
             return
-        layers: Layers = [(layer.keys, layer.values) for layer in passage.cache.layers]
-        lengths = [layer.get_seq_length() for layer in passage.cache.layers]
-        tokens = min(lengths, default=0)  # a pass that was interrupted reached some layers only
+        # A pass that was interrupted reached some layers only; a first one made only those.
+        if len(layers) < self._num_layers:
+            return
+        tokens = min((keys.shape[-2] for keys, _ in layers), default=0)
         shared = prompt.ids[: prompt.shared_tokens]
         if tokens >= len(shared) >= SHARED_MIN_TOKENS and not self._shared(prompt):
             self._put(None, shared, _written(shared, layers))

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
-from orion.errors import AgentLoadError, GenerationError, OrionError, OutOfMemoryError
+from orion.errors import AgentLoadError, GenerationError, OrionError
 from orion.runtime.base import LoadedModel
 from orion.runtime.failure import is_out_of_memory
 from orion.runtime.prompt import PromptBuilder
-from orion.runtime.transformers.answering import answer
 from orion.runtime.transformers.caching import PassageStore
 from orion.runtime.transformers.checkpoint import find_checkpoint
-from orion.runtime.transformers.interrupt import LayerWatch
 from orion.runtime.transformers.loading import (
     chosen_dtype,
     ending_ids,
@@ -24,11 +21,11 @@ from orion.runtime.transformers.tokenizer import CheckpointTokenizer
 
 if TYPE_CHECKING:
     from orion.runtime.base import Generated, Job, LoadSpec, Output, Progress
-    from orion.runtime.transformers.caching import Passage
+    from orion.runtime.transformers.batching import Batch
 
 
 class TransformersRuntime:
-    """Answers one conversation at a time; a second caller waits for the first.
+    """Answers several conversations at once, where the model lets them share its passes.
 
     `options` of a load: `import_from` (the variant a derived one is made from) and
     `device_map` (accelerate's, with one device: `{"": "cpu"}` or `{"": 0}`).
@@ -38,13 +35,12 @@ class TransformersRuntime:
 
     def __init__(self) -> None:
         self._model: Any = None
-        self._watch: LayerWatch | None = None
         self._tokenizer: CheckpointTokenizer | None = None
         self._prompts: PromptBuilder | None = None
         self._passages: PassageStore | None = None
         self._ending_ids: frozenset[int] = frozenset()
         self._context_tokens = 0
-        self._one_at_a_time = threading.Lock()
+        self._batch: Batch | None = None
 
     def warm_up(self) -> None:
         """Import everything a load needs: four to seven seconds on two cores."""
@@ -73,6 +69,8 @@ class TransformersRuntime:
             raise AgentLoadError(model=spec.model, reason=reason) from error
 
     def _load(self, spec: LoadSpec, progress: Progress) -> LoadedModel:
+        from orion.runtime.transformers.batching import Batch, shares_passes
+
         device_map: dict[str, Any] = spec.options.get("device_map") or {"": "cpu"}
         dtype = chosen_dtype(next(iter(device_map.values())))
         checkpoint = find_checkpoint(spec, progress, dtype=dtype)
@@ -90,13 +88,22 @@ class TransformersRuntime:
         first_forward(model)
         known = getattr(model.config, "max_position_embeddings", None) or spec.context_tokens
         self._context_tokens = min(spec.context_tokens, int(known))
-        self._model, self._watch, self._tokenizer = model, LayerWatch(model), tokenizer
+        self._model, self._tokenizer = model, tokenizer
         self._passages = PassageStore(model, spec.kv_bytes)
         self._prompts = PromptBuilder(tokenizer.template, tokenizer)
         self._ending_ids = tokenizer.ending_ids | ending_ids(model)
+        slots = spec.slots if shares_passes(model, self._passages) else 1
+        self._batch = Batch(
+            model,
+            self._passages,
+            ending_ids=lambda: self._ending_ids,
+            decode=tokenizer.decode,
+            context_tokens=self._context_tokens,
+            max_rows=slots,
+        )
         progress("completing", 1.0)
         return LoadedModel(
-            slots=1,
+            slots=slots,
             context_tokens=self._context_tokens,
             details={
                 "threads": spec.threads,
@@ -113,41 +120,20 @@ class TransformersRuntime:
             ContextTooLongError: The prompt does not fit and may not be trimmed.
             GenerationError: The model failed, or none is loaded.
         """
-        if self._passages is None or self._prompts is None:
+        if self._batch is None or self._prompts is None:
             raise GenerationError(reason="no model is loaded")
-        with self._one_at_a_time:
-            prompt = self._prompts.build(
-                job.messages,
-                context_tokens=self._context_tokens,
-                max_tokens=job.sampling.max_tokens,
-                trim_history=job.trim_history,
-                shared_messages=job.shared_messages,
-            )
-            output.started(prompt_tokens=len(prompt.ids), trimmed_messages=prompt.trimmed_messages)
-            passage = self._passages.open(prompt, job)
-            done = self._answer(passage, job, output)
-            self._passages.close(passage, prompt, job)
-            return done
-
-    def _answer(self, passage: Passage, job: Job, output: Output) -> Generated:
-        assert self._watch
-        assert self._tokenizer
-        assert self._passages
-        try:
-            return answer(
-                self._model,
-                passage,
-                job.sampling,
-                watch=self._watch,
-                ending_ids=self._ending_ids,
-                decode=self._tokenizer.decode,
-                context_tokens=self._context_tokens,
-                output=output,
-            )
-        except OutOfMemoryError:
-            self._passages.clear()  # the next answer may need that memory
-            raise
+        prompt = self._prompts.build(
+            job.messages,
+            context_tokens=self._context_tokens,
+            max_tokens=job.sampling.max_tokens,
+            trim_history=job.trim_history,
+            shared_messages=job.shared_messages,
+        )
+        output.started(prompt_tokens=len(prompt.ids), trimmed_messages=prompt.trimmed_messages)
+        return self._batch.answer(job, prompt, output)
 
     def close(self) -> None:
         """Let go of the weights; in a child the end of the process does it."""
-        self._model = self._watch = self._prompts = self._tokenizer = self._passages = None
+        if self._batch:
+            self._batch.close()
+        self._model = self._batch = self._prompts = self._tokenizer = self._passages = None
