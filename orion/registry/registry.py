@@ -187,7 +187,8 @@ def _parsed(text: str, name: str) -> tuple[Any, str]:
             reason = f"the key {key!r} stands twice in one object"
             raise RegistryError(file=name, path=path, reason=reason)
     except json.JSONDecodeError as error:
-        reason = f"is no JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        what = error.msg.removesuffix(" at")
+        reason = f"is no JSON: {what} at line {error.lineno}, column {error.colno}"
         raise RegistryError(file=name, path="$", reason=reason) from error
     except RecursionError as error:
         raise RegistryError(file=name, path="$", reason="is nested too deeply") from error

@@ -42,10 +42,10 @@ class Door:
         """What a newcomer would hear if it came now. From any thread; a moment old."""
         scheduler = self._scheduler
         held, total = scheduler.shares.held(client), scheduler.running + scheduler.num_waiting
-        if client and held >= self.share and (total > held or total >= self.room):
-            retry_s = self.retry_after_s(client, alone=total == held)
+        if client and held >= self.share and total > held:
+            retry_s = self.retry_after_s(client)
             return TooManyRequestsError(held=held, retry_after_s=retry_s)
-        if total >= self.room and not scheduler.shares.hog(self.share):
+        if total >= self.room and scheduler.shares.hog(self.share) in {"", client}:
             return OverloadedError(
                 queue_max=scheduler.limits.queue_max, retry_after_s=self.retry_after_s()
             )
@@ -99,13 +99,13 @@ class Door:
             wait_s=wait_s, limit_s=max(0.0, left_s), retry_after_s=self.retry_after_s()
         )
 
-    def retry_after_s(self, client: str = "", *, alone: bool = False) -> float:
+    def retry_after_s(self, client: str = "") -> float:
         """Seconds until one who was refused will find a place. From any thread."""
         scheduler = self._scheduler
         each_s = scheduler.pace.service_s() / max(1, scheduler.capacity)
         # Whoever is told the same whole second comes at once: no more of them than may wait.
         every_s = max(each_s, 1.0 / max(1, scheduler.limits.queue_max))
-        share = 1.0 if alone or not client else scheduler.limits.client_share
+        share = scheduler.limits.client_share if client else 1.0
         drained_s = each_s * (scheduler.limits.queue_max // 2 + 1)
         return self._promises.next(
             client,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass, field
 
@@ -84,7 +85,7 @@ class Promises:
         self._lock = threading.Lock()
 
     def next(self, line: str, *, now_s: float, first_s: float, every_s: float) -> float:
-        """Seconds until the next free place in `line` ("": the system's, else a client's own).
+        """Whole seconds until the next free place in `line` ("": the system's, else a client's).
 
         `first_s` from now a place is free at all; another one follows `every_s` after each.
         """
@@ -96,7 +97,7 @@ class Promises:
             ahead = max(0.0, ahead - (now_s - at_s) / step_s)
             told_s = min(first_s + ahead * step_s, _RETRY_MAX_S)
             self._booked[line] = (min(ahead + 1.0, _RETRY_MAX_S / step_s), now_s)
-        return max(_RETRY_MIN_S, round(told_s, 1))
+        return max(_RETRY_MIN_S, float(math.ceil(told_s)))
 
     def _forget_oldest(self) -> None:
         """Of the clients, never of the system's own line."""

@@ -136,7 +136,8 @@ def chain_html(states: Sequence[RequestState], progress: ProgressEvent | None, l
     for index, state in enumerate(steps):
         kind = "done" if index < current else "now" if index == current else "next"
         mark = ' aria-current="step"' if kind == "now" else ""
-        name = escape(state_name(state, locale))
+        is_queued = kind == "now" and progress is not None and progress.phase == "queue"
+        name = escape(say("state.queued", locale) if is_queued else state_name(state, locale))
         items.append(
             f'<li class="{kind} {escape(state)}" data-state="{escape(state)}"{mark}>{name}</li>'
         )

@@ -107,7 +107,7 @@ class TestPlan:
 
         assert plan.variant == "nf4"
         assert plan.load.options["import_from"]["id"] == "q4_1-gguf"
-        assert plan.load.slots == 1
+        assert plan.load.slots == 4
 
     def test_what_cannot_be_served_is_refused(self, planner):
         """With the reason."""

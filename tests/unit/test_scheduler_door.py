@@ -69,15 +69,14 @@ class TestFull:
 
 class TestShare:
     def test_one_client_alone_may_fill_the_system(self, scheduler, effects):
-        """Nobody else wants it. Then it hears that it holds everything."""
+        """Nobody else wants it. Then it is full, for it as for everybody."""
         ask(scheduler, *names(8), client="anna")
         assert effects.errors == {}
 
         ask(scheduler, "more", client="anna")
 
         error = effects.errors["more"]
-        assert isinstance(error, TooManyRequestsError)
-        assert error.facts["held"] == 8
+        assert isinstance(error, OverloadedError)
         assert error.facts["retry_after_s"] >= 1.0
 
     def test_while_others_are_here_a_client_holds_half_at_most(self, scheduler, effects):
