@@ -69,7 +69,7 @@ class Generated:
 
 
 class Output(Protocol):
-    """Where a runtime puts an answer while it makes it. One thread at a time calls it, while the job lasts."""
+    """Where a runtime puts an answer while it makes it; one thread at a time calls it."""
 
     def started(self, *, prompt_tokens: int, trimmed_messages: int) -> None:
         """The prompt is built and fits; call once, before prefill."""
