@@ -162,13 +162,14 @@ class Dispatcher:
         """From now on keep warm workers; not before the first load, which they would slow."""
         self._spares_wanted = self._limits.spares
 
-    def prefetch(self, model: str, *, wait_s: float = 0.0) -> bool:
+    def prefetch(self, model: str, *, begin: str = "", wait_s: float = 0.0) -> bool:
         """Load `model` on a guess, where that costs nobody anything.
 
+        `begin` is the system prompt it will probably be asked with; it is read right away.
         Returns whether that is so, as far as it was known within `wait_s`.
         """
         begun: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self._inbox.put(lambda: begun.put(self._guess(model)))
+        self._inbox.put(lambda: begun.put(self._guess(model, begin)))
         try:
             return begun.get(timeout=wait_s)
         except queue.Empty:
@@ -276,9 +277,11 @@ class Dispatcher:
         if not self._desk.scheduler.loading:
             self._floor.keep_spares(self._limits.spare_class, self._spares_wanted)
 
-    def _guess(self, model: str) -> bool:
+    def _guess(self, model: str, begin: str) -> bool:
+        self._desk.beginnings[model] = begin
         refused = self._draining or self._breaker_for("load", model).would_refuse()
         if refused or not self._desk.scheduler.on_prefetch(model):
+            self._desk.beginnings.pop(model, None)
             self._desk.notify("declined", model)
             return False
         return True

@@ -50,6 +50,7 @@ class ModelDesk:
     last_load_error: OrionError | None = None
     tally: Tally = field(default_factory=Tally)
     faults: Faults = field(default_factory=Faults)
+    beginnings: dict[str, str] = field(default_factory=dict)
     revival: Revival = field(default_factory=Revival)
     scheduler: Scheduler = field(init=False)
     _planned_bytes: dict[str, int] = field(default_factory=dict)
@@ -63,7 +64,9 @@ class ModelDesk:
             plan = self.plan(model)
             self.load_permits[model] = self._load_permit(model)
             fault = self.faults.take(model, "load")
-            self.floor.load(replace(plan, load=replace(plan.load, fault=fault)))
+            begin = self.beginnings.pop(model, "")
+            load = replace(plan.load, fault=fault, begin=begin if speculative else "")
+            self.floor.load(replace(plan, load=load))
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
             failure = self._note_failure(model, error)
             self.post(lambda: self.load_failed(model, failure))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from orion.guardrails import validate
 from orion.registry import CONVERSATION_AGENT
+from orion.routing import language_of
 from orion.types import AUTO, Query
 
 if TYPE_CHECKING:
@@ -40,7 +41,11 @@ def consider(
         chosen, confidence, abstained = route.agent, route.confidence, route.abstained
     model = registry.model_of(chosen)
     ahead = services.preloader.draft(query.session, chosen, confidence, model)
-    begun = ahead is not None and services.dispatcher.prefetch(ahead, wait_s=_VERDICT_S)
+    begun = False
+    if ahead is not None:
+        is_agent = chosen in registry.agents
+        begin = registry.agent(chosen).prompt_for(language_of(query.text)) if is_agent else ""
+        begun = services.dispatcher.prefetch(ahead, begin=begin, wait_s=_VERDICT_S)
     state = {row["model"]: row["state"] for row in services.dispatcher.models()}.get(model)
     return {
         "agent": CONVERSATION_AGENT if chosen in registry.models else chosen,

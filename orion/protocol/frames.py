@@ -12,7 +12,8 @@ class Load:
 
     `variant` is the registry entry as plain values; `home` is where derived files
     (imported checkpoints, the hash memo) live. `kv_bytes` may be spent on attention states of
-    conversations that pause. `fault` names a `FaultKind` to act out.
+    conversations that pause. `begin` is a system prompt to have read when the load ends.
+    `fault` names a `FaultKind` to act out.
     """
 
     model: str
@@ -22,6 +23,7 @@ class Load:
     context_tokens: int
     threads: int
     kv_bytes: int = 0
+    begin: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     fault: str = ""
 

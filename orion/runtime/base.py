@@ -18,7 +18,8 @@ class LoadSpec:
 
     `variant` is the registry's variant as plain values. `slots` answers may run at
     once, each with `context_tokens` of its own; `home` holds derived files. `kv_bytes` may be
-    spent on attention states beyond those of the slots.
+    spent on attention states beyond those of the slots. `begin` is the system prompt that the
+    first conversation will probably have; it may be read at once.
     """
 
     model: str
@@ -28,6 +29,7 @@ class LoadSpec:
     context_tokens: int
     threads: int
     kv_bytes: int = 0
+    begin: str = ""
     options: dict[str, Any] = field(default_factory=dict)
 
 

@@ -129,6 +129,7 @@ class WorkerLoop:
             context_tokens=frame.context_tokens,
             threads=frame.threads,
             kv_bytes=frame.kv_bytes,
+            begin=frame.begin,
             options=frame.options,
         )
         try:

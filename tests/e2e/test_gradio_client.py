@@ -247,7 +247,7 @@ class TestQueue:
 
         last = api.submit("hello", api_name="/chat_events").result(timeout=5)
 
-        assert last["code"] == "too_many_requests"
+        assert last["code"] == "overloaded"
         assert last["retry_after_s"] > 0
         for job in jobs:
             job.cancel()

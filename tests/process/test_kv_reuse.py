@@ -144,3 +144,22 @@ class TestOthers:
             done = Talk(child, session, system_is_shared=False).ask("Hello.")
 
             assert done.cached_tokens <= 3
+
+
+class TestBeginning:
+    def test_what_a_load_was_told_to_begin_with_is_there_for_the_first_question(
+        self, shared_home: Path
+    ):
+        """Whoever asks; the prompt holds nobody's words."""
+        child = Child(CLASSES["llamacpp"])
+        try:
+            load = replace(embedded(shared_home, "llamacpp", slots=1), kv_bytes=64 * 1024**2)
+            child.say(replace(load, begin=SYSTEM))
+            assert isinstance(child.until(Loaded, LoadFailed, limit_s=300)[-1], Loaded)
+
+            first = Talk(child, "anybody").ask("Hello.")
+            second = Talk(child, "somebody").ask("Hello.")
+        finally:
+            child.end()
+
+        assert first.cached_tokens == second.cached_tokens > 0

@@ -149,3 +149,14 @@ class TestUnload:
 
         assert hall.dispatcher.unload("a", 0.01) is False
         hold.set()
+
+
+class TestGuess:
+    def test_a_guess_begins_with_the_prompt_it_will_be_asked_with(self, hall):
+        """A load that somebody waits for does not stop for that."""
+        hall.dispatcher.prefetch("b", begin="You write code.", wait_s=LIMIT_S)
+        assert hall.holder("b").received(Load)[-1].begin == "You write code."
+
+        hall.ask("a")
+
+        assert hall.holder("a").received(Load)[-1].begin == ""

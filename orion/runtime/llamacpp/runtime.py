@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import secrets
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from orion.errors import OrionError
 from orion.runtime.base import LoadedModel
 from orion.runtime.completion import Completion
 from orion.runtime.gguf_header import read_header
@@ -23,6 +25,7 @@ from orion.runtime.llamacpp.server import (
 from orion.runtime.llamacpp.vault import Vault, can_keep_states
 from orion.runtime.prompt import PromptBuilder
 from orion.settings import yield_between_kernels
+from orion.types import Message, Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,6 +80,8 @@ class LlamaCppRuntime:
             vault=Vault(tokenizer.port) if can_keep_states() else None,
             read=self._read,
         )
+        if spec.begin:
+            self._begin(spec.begin)
         return LoadedModel(
             slots=spec.slots,
             context_tokens=context_tokens,
@@ -121,6 +126,27 @@ class LlamaCppRuntime:
 
     def close(self) -> None:
         """Nothing outlives the process."""
+
+    def _begin(self, system_prompt: str) -> None:
+        """Read what the first conversation with an agent will begin with, and keep it."""
+        assert self._prompts
+        assert self._reuse
+        turns = [
+            Message(role=Role.SYSTEM, content=system_prompt),
+            Message(role=Role.USER, content="x"),
+        ]
+        with contextlib.suppress(OrionError):  # then it is read when it is asked for
+            prompt = self._prompts.build(
+                turns, context_tokens=self._context_tokens, max_tokens=1, shared_messages=1
+            )
+            with self._reuse.lease(
+                "",
+                prompt.ids,
+                shared_tokens=prompt.shared_tokens,
+                anew=False,
+                is_stopped=lambda: False,
+            ):
+                pass
 
     def _read(self, slot: int, ids: Sequence[int], is_stopped: Callable[[], bool]) -> bool:
         failed = False
