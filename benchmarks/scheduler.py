@@ -169,7 +169,7 @@ def scheduler(_subject: Subject, runs: int) -> list[Figure]:
         say(f"{index + 1} of {runs}")
     rounds = list(zip(*costs.values(), strict=True))
     refused = sum(len(hall.refused) for hall in halls.values())
-    note = f"{MODELS} models, {PLACES} places of {SLOTS} slots, {CLIENTS} clients"
+    note = f"{MODELS} models, {PLACES} places of {SLOTS} slots, {CLIENTS} clients, no deadline near"
     return [
         Figure(
             scenario=_SCENARIO,

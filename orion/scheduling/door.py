@@ -90,7 +90,7 @@ class Door:
         if scheduler.num_waiting and scheduler.waiting_tokens + waiter.tokens > limit:
             return BacklogError(queue_tokens=limit, retry_after_s=self.retry_after_s())
         left_s = waiter.deadline_s - scheduler.clock.now()
-        if not scheduler.pace.is_known(model):
+        if not scheduler.pace.is_known(model) or left_s > self._most_wait_s():
             return None
         wait_s = self.wait_s(model, line.size if line else 0)
         if wait_s <= left_s:
@@ -98,6 +98,13 @@ class Door:
         return TooLateError(
             wait_s=wait_s, limit_s=max(0.0, left_s), retry_after_s=self.retry_after_s()
         )
+
+    def _most_wait_s(self) -> float:
+        """More than anybody would wait now; cheap, where the estimate is not."""
+        scheduler, pace = self._scheduler, self._scheduler.pace
+        answers = scheduler.num_waiting + scheduler.running + 1
+        loads = len(scheduler.pending) + 1
+        return answers * pace.slowest_service_s + loads * pace.slowest_load_s
 
     def retry_after_s(self, client: str = "") -> float:
         """Seconds until one who was refused will find a place. From any thread."""
