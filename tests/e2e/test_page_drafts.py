@@ -62,7 +62,7 @@ class TestDrafts:
         tab.page.wait_for_selector(HINT)
 
         assert tab.page.inner_text(HINT).startswith("→ code-agent, 84 %")
-        assert wait_for(lambda: engine.stats()["workers"][0]["model"] == SECOND)
+        assert wait_for(lambda: [row["model"] for row in engine.stats()["workers"]] == [SECOND])
         assert sum("Python" in body for body in bodies) == 1
         assert tab.page.input_value(BOX) == CODE
         assert tab.page.evaluate("document.activeElement.closest('#box') !== null")
@@ -109,7 +109,7 @@ class TestDrafts:
 
         tab.page.fill(BOX, "tell me about the sea")
 
-        assert wait_for(lambda: engine.stats()["workers"][0]["model"] == SECOND)
+        assert wait_for(lambda: [row["model"] for row in engine.stats()["workers"]] == [SECOND])
         assert tab.page.locator(HINT).count() == 0
 
     def test_a_draft_is_never_logged(
