@@ -29,6 +29,7 @@ SIZES = (10, 100, 1_000, 10_000)
 JUDGED_SIZE = 1_000
 DECISIONS = 20_000
 STEP_S = 0.001
+LIMIT_S = 3600.0
 LEAVES_EVERY = 10
 SPEED_GOAL = Goal(bound=100_000.0, at_least=True)
 FLAT_GOAL = Goal(bound=1.5)
@@ -88,7 +89,13 @@ class Hall:
     def _come(self) -> None:
         self._num_asked += 1
         model, client = next(self._comers)
-        waiter = Waiter(request_id=str(self._num_asked), model=model, client=client, tokens=100)
+        waiter = Waiter(
+            request_id=str(self._num_asked),
+            model=model,
+            client=client,
+            tokens=100,
+            deadline_s=self._clock.now() + LIMIT_S,
+        )
         self._clients[waiter.request_id] = waiter.client
         self.scheduler.on_request(waiter)
         self._settle()
@@ -169,7 +176,7 @@ def scheduler(_subject: Subject, runs: int) -> list[Figure]:
         say(f"{index + 1} of {runs}")
     rounds = list(zip(*costs.values(), strict=True))
     refused = sum(len(hall.refused) for hall in halls.values())
-    note = f"{MODELS} models, {PLACES} places of {SLOTS} slots, {CLIENTS} clients, no deadline near"
+    note = f"{MODELS} models, {PLACES} places of {SLOTS} slots, {CLIENTS} clients, deadlines"
     return [
         Figure(
             scenario=_SCENARIO,

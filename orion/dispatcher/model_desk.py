@@ -99,14 +99,17 @@ class ModelDesk:
             self.floor.end(record)
 
     def abort_load(self, model: str) -> None:
-        """End the worker of a load that was only a guess, or is of what holds no more."""
+        """End the worker of a load that was only a guess."""
+        self.notify("gone", model, speculative_unused=True)
+        self._give_up_load(model)
+
+    def _give_up_load(self, model: str) -> None:
         record = self.floor.holder(model)
         if record is None:  # it could not even begin
             self.post(lambda: self.scheduler.on_gone(model))
             return
         self.log.info("load.given_up", model=model, worker=record.worker.id)
         record.state = WorkerState.LEAVING
-        self.notify("gone", model, speculative_unused=True)
         self.floor.kill(record)
 
     def need_bytes(self, model: str) -> int:
@@ -141,8 +144,9 @@ class ModelDesk:
             record.renewing = model in self.used_models and not self._is_speculative(model)
             record.dismissed = not record.renewing
         if model in self.scheduler.loading:
+            give_up = self.abort_load if self._is_speculative(model) else self._give_up_load
             self.scheduler.cache.abort(model)
-            self.abort_load(model)
+            give_up(model)
         self.scheduler.ask_unload(model)
         if is_pinned:
             self.scheduler.cache.pinned.add(model)

@@ -31,26 +31,22 @@ class Mean:
 
 @dataclass(slots=True)
 class Pace:
-    """Per model: seconds of one answer in its slot, and of one load; and the longest ever."""
+    """Per model: seconds of one answer in its slot, and of one load."""
 
     _services: dict[str, Mean] = field(default_factory=dict)
     _loads: dict[str, Mean] = field(default_factory=dict)
     _service: Mean = field(default_factory=lambda: Mean(SERVICE_PRIOR_S))
     _load: Mean = field(default_factory=lambda: Mean(LOAD_PRIOR_S))
-    slowest_service_s: float = SERVICE_PRIOR_S
-    slowest_load_s: float = LOAD_PRIOR_S
 
     def served(self, model: str, seconds: float) -> None:
         """An answer held its slot for so long."""
         self._services.setdefault(model, Mean(SERVICE_PRIOR_S)).add(seconds)
         self._service.add(seconds)
-        self.slowest_service_s = max(self.slowest_service_s, seconds)
 
     def loaded(self, model: str, seconds: float) -> None:
         """A load took so long."""
         self._loads.setdefault(model, Mean(LOAD_PRIOR_S)).add(seconds)
         self._load.add(seconds)
-        self.slowest_load_s = max(self.slowest_load_s, seconds)
 
     def forget(self, model: str) -> None:
         """It is not what it was."""
